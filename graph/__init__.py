@@ -1,0 +1,57 @@
+"""What a graph is: node types, graph files, and the check of one against the other."""
+
+from .blocks import (
+    Block,
+    Call,
+    Carry,
+    Graph,
+    Input,
+    ListOf,
+    Literal,
+    Loop,
+    Reference,
+    Value,
+    references,
+    values_of,
+)
+from .errors import Finding, GraphError, Place, did_you_mean
+from .files import shipped_graphs
+from .inputs import bind, parse_inputs
+from .kinds import Ambient, Kind, describe
+from .load import load, load_text
+from .node import NodeType, Parameter, Registry, node, node_type, node_types
+from .prune import prune
+
+__all__ = [
+    "Ambient",
+    "Block",
+    "Call",
+    "Carry",
+    "Finding",
+    "Graph",
+    "GraphError",
+    "Input",
+    "Kind",
+    "ListOf",
+    "Literal",
+    "Loop",
+    "NodeType",
+    "Parameter",
+    "Place",
+    "Reference",
+    "Registry",
+    "Value",
+    "bind",
+    "describe",
+    "did_you_mean",
+    "load",
+    "load_text",
+    "node",
+    "node_type",
+    "node_types",
+    "parse_inputs",
+    "prune",
+    "references",
+    "shipped_graphs",
+    "values_of",
+]

@@ -1,0 +1,143 @@
+"""A checked graph as plain data: what the runtime walks and the drawings show.
+
+Every name in a checked graph is unique: what a subgraph or a loop holds is named after it, as in `text/tokens`,
+`denoise/cond`, `denoise/state`. Subgraphs themselves are gone: their blocks stand where they were used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import Place
+from .node import NodeType
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A value that the file gives, validated for where it goes."""
+
+    value: Any
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an input, a block, or a variable of an enclosing loop holds, then its fields one after another."""
+
+    name: str
+    fields: tuple[str, ...] = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of which at least one item is a reference."""
+
+    items: tuple[Value, ...]
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+
+Value = Literal | Reference | ListOf
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a node type; where `when` does not hold, its value is `otherwise` (None if that is absent).
+
+    `arguments` holds what the graph gives; defaults and what the machine supplies are not in it.
+    """
+
+    name: str
+    node: NodeType
+    arguments: dict[str, Value]
+    when: Value | None
+    otherwise: Value | None
+    place: Place
+    result: Any
+
+
+@dataclass(frozen=True)
+class Carry:
+    """A value handed from one step of a loop to the next."""
+
+    start: Value
+    then: Value
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Walks its sequences together and runs its body at every step.
+
+    Inside the body the variable `step` of the loop `denoise` is `Reference("denoise/step")`, and so is a carry:
+    see `variable`. The loop's value has one field for every carry, as it was last, and for every collected list:
+    `Reference("denoise", ("state",))`. `result` is the annotation of each of these fields.
+    """
+
+    name: str
+    sequences: dict[str, Value]
+    carry: dict[str, Carry]
+    body: tuple[Block, ...]
+    collect: dict[str, Value]
+    until: Value | None
+    place: Place
+    result: dict[str, Any]
+
+    def variable(self, key: str) -> str:
+        """Name what references inside the body call the sequence item or the carry `key`."""
+        return f"{self.name}/{key}"
+
+
+Block = Call | Loop
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a run may set; its annotation is that of the parameters it flows into."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+    help: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that was found right, its blocks in an order in which they can run."""
+
+    name: str
+    path: Path | None
+    doc: str
+    inputs: dict[str, Input]
+    blocks: tuple[Block, ...]
+    outputs: dict[str, Value]
+    source: str
+
+
+def values_of(block: Block) -> Iterator[Value]:
+    """Walk over every value that a block names, also inside a loop's body."""
+    if isinstance(block, Call):
+        yield from block.arguments.values()
+        yield from (value for value in (block.when, block.otherwise) if value)
+        return
+    yield from block.sequences.values()
+    for carry in block.carry.values():
+        yield from (carry.start, carry.then)
+    for inner in block.body:
+        yield from values_of(inner)
+    yield from block.collect.values()
+    if block.until:
+        yield block.until
+
+
+def references(value: Value) -> Iterator[Reference]:
+    """Walk over the references in a value."""
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, ListOf):
+        for item in value.items:
+            yield from references(item)

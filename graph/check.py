@@ -1,0 +1,57 @@
+"""From a parsed file to a checked graph, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from .blocks import Graph, Input
+from .edges import Edges, type_blocks, type_of
+from .errors import Finding, GraphError
+from .files import leading_comment
+from .node import Registry
+from .opens import Open, fit
+from .resolve import InputEntry, Resolver, resolve
+from .spec import Parsed
+
+
+def check(parsed: Parsed, name: str, path: Path | None, text: str, registry: Registry) -> Graph:
+    """Resolve the names and type the edges of a graph; raises GraphError with every finding."""
+    resolver = Resolver(registry.types)
+    resolved = resolve(parsed, path, resolver)
+    edges = Edges(registry.types, resolver.findings)
+    opens = {entry.name: Open(f"input '{entry.name}'", entry.place) for entry in resolved.inputs}
+    edges.types.update(opens)
+    blocks = type_blocks(resolved.blocks, edges)
+    for value in resolved.outputs.values():
+        type_of(value, edges)
+    inputs = {
+        entry.name: _input(entry, opens[entry.name], edges.findings) for entry in resolved.inputs
+    }
+    if edges.findings:
+        raise GraphError(_with_users(finding, resolver) for finding in edges.findings)
+    return Graph(name, path, leading_comment(text), inputs, blocks, resolved.outputs, text)
+
+
+def _input(entry: InputEntry, open: Open, findings: list[Finding]) -> Input:
+    annotation = open.settle(findings)
+    default = entry.default
+    if default:
+        default = fit(default, annotation, f"input '{entry.name}'", findings)
+    return Input(
+        name=entry.name,
+        annotation=annotation,
+        required=default is None,
+        default=default.value if default else None,
+        help=next((demand.help for demand in open.demands if demand.help), ""),
+        place=entry.place,
+    )
+
+
+def _with_users(finding: Finding, resolver: Resolver) -> Finding:
+    """Say of a finding in a subgraph where that subgraph is used."""
+    user = resolver.used_from.get(finding.place.file) if finding.place else None
+    if user is None:
+        return finding
+    helps = [finding.help] if finding.help else []
+    return replace(finding, help="; ".join([*helps, f"used from {user}"]))

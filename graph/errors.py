@@ -1,0 +1,68 @@
+"""What went wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands in a file; lines and columns count from one."""
+
+    file: str
+    line: int
+    column: int
+    excerpt: str = field(default="", compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong; without a place where it did not come from a file."""
+
+    place: Place | None
+    message: str
+    help: str | None = None
+
+    def __str__(self) -> str:
+        if self.place is None:
+            lines = [f"error: {self.message}"]
+        else:
+            lines = [f"{self.place}: {self.message}"]
+            if self.place.excerpt:
+                lines += [f"  {self.place.excerpt}", " " * (self.place.column + 1) + "^"]
+        if self.help:
+            lines.append(f"  help: {self.help}")
+        return "\n".join(lines)
+
+
+class GraphError(Exception):
+    """Everything that was found wrong with a graph or with its inputs, in the order of its places."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(sorted(dict.fromkeys(findings), key=_position))
+        super().__init__(self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self.findings)
+
+
+def _position(finding: Finding) -> tuple[str, int, int]:
+    place = finding.place
+    return (place.file, place.line, place.column) if place else ("", 0, 0)
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str | None:
+    """Suggest the nearest valid name, or None where nothing is near."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"did you mean '{near[0]}'?" if near else None
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """Join names as prose does: `a, b and c`."""
+    *most, end = list(names) or ["nothing"]
+    return f"{', '.join(most)} {last} {end}" if most else end

@@ -1,0 +1,157 @@
+"""`@node`: a typed function becomes a node type."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args, get_type_hints, overload
+
+from pydantic.fields import FieldInfo
+
+from .kinds import Ambient
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RESERVED = frozenset({"node", "graph", "for", "carry", "nodes", "when", "else", "until", "collect"})
+"""The words of the graph file, which therefore cannot name a parameter."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One port of a node type; `ambient` names what the machine supplies where the graph gives nothing."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+    ambient: str | None
+    help: str
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """A registered function, which is called with keyword arguments."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: Mapping[str, Parameter]
+    result: Any
+    doc: str
+    effect: bool
+    batched: bool
+    module: str
+
+
+class Registry:
+    """The node types that a graph may name."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, NodeType] = {}
+
+    @property
+    def types(self) -> Mapping[str, NodeType]:
+        """Every node type by its name."""
+        return MappingProxyType(self._types)
+
+    @overload
+    def node(self, function: F, /) -> F: ...
+
+    @overload
+    def node(self, *, effect: bool = False, batched: bool = False) -> Callable[[F], F]: ...
+
+    def node(
+        self, function: F | None = None, /, *, effect: bool = False, batched: bool = False
+    ) -> F | Callable[[F], F]:
+        """Register a typed function as a node type and return the very same function.
+
+        An `effect` always runs and is never cached; equal calls of a `batched` node may be merged into one.
+        Raises TypeError where the function cannot be a node: an untyped parameter, no docstring, a taken name.
+        """
+
+        def register(function: F) -> F:
+            self._add(_node_type(function, effect=effect, batched=batched))
+            return function
+
+        return register(function) if function is not None else register
+
+    def _add(self, new: NodeType) -> None:
+        old = self._types.get(new.name)
+        # A module that is reloaded defines its nodes again: that is not a clash.
+        if old and (old.module, old.function.__qualname__) != (
+            new.module,
+            new.function.__qualname__,
+        ):
+            raise _refusal(new.function, f"is already a node of {old.module}")
+        self._types[new.name] = new
+
+
+registry = Registry()
+node = registry.node
+
+
+def node_types() -> Mapping[str, NodeType]:
+    """Every registered node type by its name."""
+    return registry.types
+
+
+def node_type(name: str) -> NodeType:
+    """Look up one registered node type; raises KeyError if there is none of that name."""
+    return registry.types[name]
+
+
+def _node_type(function: Callable[..., Any], *, effect: bool, batched: bool) -> NodeType:
+    doc = inspect.getdoc(function)
+    if not doc:
+        raise _refusal(function, "needs a docstring of one sentence that says what it does")
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise _refusal(function, f"has an annotation that cannot be resolved: {error}") from error
+    if "return" not in hints:
+        raise _refusal(function, "needs a return annotation")
+    signature = inspect.signature(function)
+    return NodeType(
+        name=function.__name__,
+        function=function,
+        parameters={
+            name: _parameter(function, port, hints) for name, port in signature.parameters.items()
+        },
+        result=hints["return"],
+        doc=doc,
+        effect=effect,
+        batched=batched,
+        module=function.__module__,
+    )
+
+
+def _parameter(
+    function: Callable[..., Any], port: inspect.Parameter, hints: Mapping[str, Any]
+) -> Parameter:
+    if port.kind not in (port.POSITIONAL_OR_KEYWORD, port.KEYWORD_ONLY):
+        raise _refusal(function, f"cannot take '{port}': every parameter is given by its name")
+    if port.name in RESERVED:
+        raise _refusal(function, f"cannot name a parameter '{port.name}', a word of graph files")
+    if port.name not in hints:
+        raise _refusal(function, f"needs an annotation for '{port.name}'")
+    annotation = hints[port.name]
+    extras = get_args(annotation)[1:] if hasattr(annotation, "__metadata__") else ()
+    ambient = next((extra.name for extra in extras if isinstance(extra, Ambient)), None)
+    help = next((extra.description for extra in extras if isinstance(extra, FieldInfo)), None)
+    given = port.default is not port.empty
+    return Parameter(
+        name=port.name,
+        annotation=annotation,
+        required=not given and ambient is None,
+        default=port.default if given else None,
+        ambient=ambient,
+        help=help or "",
+    )
+
+
+def _refusal(function: Callable[..., Any], why: str) -> TypeError:
+    code = function.__code__
+    return TypeError(
+        f"{code.co_filename}:{code.co_firstlineno}: node '{function.__name__}' {why}"
+    )

@@ -1,0 +1,149 @@
+"""What a name means where it is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .blocks import ListOf, Literal, Reference, Value
+from .errors import Finding, Place, did_you_mean, listed
+from .text import Tree, find, key_place
+
+Path = tuple[str | int, ...]
+
+UNKNOWN = Reference("")
+"""What stands for a value that was already found wrong: anything may be done with it, so nothing more is said."""
+
+_REFERENCE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z_][A-Za-z0-9_]*)*)")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name of a file: the value it stands for, or the fields by which a loop or a subgraph is asked."""
+
+    what: str
+    place: Place
+    value: Value = UNKNOWN
+    fields: dict[str, Value] | None = None
+    inside: frozenset[str] = frozenset()
+
+
+@dataclass
+class Scope:
+    """The names of one file, or of the inside of one loop, and what was found wrong with them."""
+
+    tree: Tree
+    prefix: str
+    findings: list[Finding]
+    parent: Scope | None = None
+    names: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
+    used: set[str] = field(default_factory=set[str])
+
+    def report(self, place: Place, message: str, help: str | None = None) -> None:
+        """Note what is wrong."""
+        self.findings.append(Finding(place, message, help))
+
+    def find(self, name: str) -> Symbol | None:
+        """Look a name up here, then outside."""
+        scope: Scope | None = self
+        while scope:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.parent
+        return None
+
+    def declare(self, name: str, symbol: Symbol) -> None:
+        """Add a name; one that would hide another is an error."""
+        hidden = self.find(name)
+        if hidden:
+            message = f"'{name}' would hide the {hidden.what} of that name in line {hidden.place.line}"
+            self.report(symbol.place, message, "give it another name")
+        self.names[name] = symbol
+
+    def visible(self) -> dict[str, Symbol]:
+        """Every name that can be used here."""
+        outer = self.parent.visible() if self.parent else {}
+        return {**outer, **self.names}
+
+    def value(self, data: Any, path: Path) -> Value:
+        """Read what stands at a path: `$name` refers, `$$` is a dollar sign, all else is a literal."""
+        place = find(self.tree, path).place
+        if isinstance(data, str) and data.startswith("$") and not data.startswith("$$"):
+            return self._reference(data, place)
+        if isinstance(data, list):
+            items = tuple(self.value(item, (*path, index)) for index, item in enumerate(data))
+            literals = [item.value for item in items if isinstance(item, Literal)]
+            return Literal(literals, place) if len(literals) == len(items) else ListOf(items, place)
+        if isinstance(data, dict):
+            entries = {key: self.value(item, (*path, key)) for key, item in data.items()}
+            for entry in entries.values():
+                if not isinstance(entry, Literal):
+                    self.report(entry.place or place, "a mapping holds literals only, no references")
+                    return UNKNOWN
+            return Literal({key: entry.value for key, entry in entries.items()}, place)
+        return Literal(data[1:] if isinstance(data, str) and data.startswith("$$") else data, place)
+
+    def _reference(self, text: str, place: Place) -> Value:
+        match = _REFERENCE.fullmatch(text)
+        if not match:
+            help = "there are no expressions: compute it in a node; write $$ for a dollar sign"
+            self.report(place, f"'{text}' is not a reference", help)
+            return UNKNOWN
+        name, fields = match[1], tuple(match[2].split(".")[1:])
+        symbol = self.find(name)
+        if symbol is None:
+            self._missing(name, place)
+            return UNKNOWN
+        self.used.add(name)
+        if symbol.fields is None:
+            return self._with_fields(symbol.value, fields, name, place)
+        if fields and fields[0] in symbol.fields:
+            value = symbol.fields[fields[0]]
+            return self._with_fields(value, fields[1:], f"{name}.{fields[0]}", place)
+        if fields and (fields[0] in symbol.inside or symbol.what == "loop"):
+            self._no_field(name, symbol, fields[0], place)
+            return UNKNOWN
+        if len(symbol.fields) != 1:
+            help = f"write {listed((f'${name}.{field}' for field in symbol.fields), 'or')}"
+            message = f"'{name}' is a {symbol.what} with {len(symbol.fields)} values"
+            self.report(place, message, help if symbol.fields else None)
+            return UNKNOWN
+        (value,) = symbol.fields.values()
+        return self._with_fields(value, fields, name, place)
+
+    def _with_fields(
+        self, value: Value, fields: tuple[str, ...], name: str, place: Place
+    ) -> Value:
+        if isinstance(value, Reference):
+            # What a graph was given stands where the giver wrote it; what is of this file, where it is used.
+            return replace(value, fields=value.fields + fields, place=value.place or place)
+        if fields:
+            self.report(place, f"'{name}' is given as a literal, which has no field '{fields[0]}'")
+            return UNKNOWN
+        return value
+
+    def _missing(self, name: str, place: Place) -> None:
+        for loop, symbol in self.visible().items():
+            if name in symbol.inside:
+                self._no_field(loop, symbol, name, place)
+                return
+        visible = self.visible()
+        help = did_you_mean(name, visible) or f"the names here are {listed(visible)}"
+        self.report(place, f"there is no '{name}' here", help)
+
+    def _no_field(self, loop: str, symbol: Symbol, name: str, place: Place) -> None:
+        fields = symbol.fields or {}
+        if name in fields:
+            help = f"write ${loop}.{name}"
+            self.report(place, f"'{name}' is inside the loop '{loop}'", help)
+        elif name in symbol.inside:
+            help = f"'collect' it or 'carry' it, and it is ${loop}.{name}"
+            self.report(place, f"'{name}' is inside the loop '{loop}'", help)
+        else:
+            help = did_you_mean(name, fields) or f"its fields are {listed(fields)}"
+            self.report(place, f"the loop '{loop}' has no field '{name}'", help)
+
+    def key(self, path: Path) -> Place:
+        """Find where the name at the end of a path is written."""
+        return key_place(self.tree, path)

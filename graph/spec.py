@@ -1,0 +1,184 @@
+"""The file format as pydantic models: what a graph file may say, before names and types are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from .errors import Finding, did_you_mean, listed
+from .literals import describe_value
+from .text import Tree, key_place, plain
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Section = BeforeValidator(lambda value: {} if value is None else value)
+"""A heading with nothing under it, as where every line below it is commented out, is an empty mapping."""
+
+Path = tuple[str | int, ...]
+
+
+class CallBlock(BaseModel):
+    """One use of a node; every further key is an argument."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    node: str = Field(description="the node type to call")
+    when: JsonValue = Field(None, description="run only where this flag holds")
+    otherwise: JsonValue = Field(None, alias="else", description="the value where it does not")
+
+    @property
+    def arguments(self) -> dict[str, JsonValue]:
+        """What flows into the node's parameters."""
+        return self.__pydantic_extra__
+
+
+class SubgraphBlock(BaseModel):
+    """Another graph in the place of one block; every further key is one of its inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    graph: str = Field(description="a graph file beside this one, or the name of a shipped graph")
+
+    @property
+    def arguments(self) -> dict[str, JsonValue]:
+        """What flows into the graph's inputs."""
+        return self.__pydantic_extra__
+
+
+class CarryEntry(BaseModel):
+    """A value handed from one step to the next."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: JsonValue = Field(alias="from", description="the value at the first step")
+    then: JsonValue = Field(description="the value for the next step")
+
+
+class LoopBlock(BaseModel):
+    """Blocks that run once for every item of one or several sequences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sequences: dict[Name, JsonValue] = Field(
+        alias="for", min_length=1, description="what to walk over together, item by item"
+    )
+    carry: Annotated[dict[Name, CarryEntry], Section] = Field(
+        {}, description="what is handed from one step to the next"
+    )
+    nodes: Annotated[dict[Name, Block], Section] = Field(description="the blocks of every step")
+    collect: Annotated[dict[Name, JsonValue], Section] = Field(
+        {}, description="values to keep of every step"
+    )
+    until: JsonValue = Field(None, description="stop after the step in which this holds")
+
+
+def _block_kind(value: Any) -> str | None:
+    """Tell a block by its keys; the tags cannot be names, so that they are easily left out of a location."""
+    if not isinstance(value, dict):
+        return None
+    kinds = {"node": "<call>", "graph": "<subgraph>", "for": "<loop>", "nodes": "<loop>"}
+    return next((tag for key, tag in kinds.items() if key in value), None)
+
+
+Block = Annotated[
+    Annotated[CallBlock, Tag("<call>")]
+    | Annotated[SubgraphBlock, Tag("<subgraph>")]
+    | Annotated[LoopBlock, Tag("<loop>")],
+    Discriminator(_block_kind),
+]
+
+
+class GraphFile(BaseModel):
+    """A graph file: what a run may set, what happens, and what comes out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: Annotated[dict[Name, JsonValue], Section] = Field(
+        {}, description="what a run may set: a default, or nothing where it must be given"
+    )
+    nodes: Annotated[dict[Name, Block], Section] = Field(description="the blocks, in any order")
+    outputs: Annotated[dict[Name, JsonValue], Section] = Field(
+        {}, description="what the graph returns"
+    )
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A file's content as far as it is well formed, its places, and which entries were left out as broken."""
+
+    tree: Tree
+    content: GraphFile
+    broken: frozenset[Path]
+    findings: tuple[Finding, ...]
+
+
+def parse(tree: Tree) -> Parsed:
+    """Check the form of a graph file and go on without the entries that are broken."""
+    data: Any = plain(tree)
+    try:
+        return Parsed(tree, GraphFile.model_validate(data), frozenset(), ())
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    findings = tuple(_finding(tree, detail) for detail in details)
+    broken = frozenset(_path(detail)[:2] for detail in details)
+    for path in broken:
+        _remove(data, path)
+    kept: dict[str, Any] = data if isinstance(data, dict) else {}
+    return Parsed(tree, GraphFile.model_validate({"nodes": {}, **kept}), broken, findings)
+
+
+def _remove(data: Any, path: Path) -> None:
+    for part in path[:-1]:
+        data = data[part] if isinstance(data, dict) else {}
+    if isinstance(data, dict) and path:
+        data.pop(path[-1], None)
+
+
+def _path(detail: ErrorDetails) -> Path:
+    return tuple(part for part in detail["loc"] if not str(part).startswith(("<", "[")))
+
+
+def _finding(tree: Tree, detail: ErrorDetails) -> Finding:
+    path = _path(detail)
+    name = f"'{path[-1]}'" if path else "a graph file"
+    place, help = key_place(tree, path), None
+    match detail["type"]:
+        case "missing":
+            owner = f"'{path[-2]}'" if len(path) > 1 else "a graph file"
+            place = key_place(tree, path[:-1])
+            message = f"{owner} needs '{path[-1]}:'"
+        case "extra_forbidden":
+            valid = _siblings(path)
+            message = f"there is no key {name} here"
+            help = did_you_mean(str(path[-1]), valid) or f"the keys are {listed(valid)}"
+        case "union_tag_not_found":
+            message = f"{name} is no block: it needs 'node:', 'graph:' or 'for:'"
+        case "string_pattern_mismatch":
+            message = f"{name} is no name: letters, digits and '_' only, and no digit first"
+        case "too_short":
+            message = f"{name} needs at least one entry"
+        case kind:
+            wanted = "text" if kind == "string_type" else "a mapping of names"
+            message = f"{name} must be {wanted}, found {describe_value(detail['input'])}"
+    return Finding(place, message, help)
+
+
+def _siblings(path: Path) -> list[str]:
+    """List the keys that are valid beside the one that ends the path."""
+    model: type[BaseModel] = GraphFile
+    if len(path) > 1:
+        model = CarryEntry if path[-3] == "carry" else LoopBlock
+    return [field.alias or name for name, field in model.model_fields.items()]

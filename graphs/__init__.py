@@ -1,0 +1,1 @@
+"""The graphs and the small checkpoints that come with run-graph."""

@@ -1,0 +1,78 @@
+"""What may flow along an edge of a diffusion graph."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import BeforeValidator
+from torch import Tensor
+
+from graph import Ambient, Kind
+
+from .schedulers import Clipping, Row, Table
+
+
+def _device(value: Any) -> Any:
+    return torch.device(value) if isinstance(value, str) else value
+
+
+def _dtype(value: Any) -> Any:
+    found = getattr(torch, value, None) if isinstance(value, str) else value
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f"'{value}' is not a precision: float32, bfloat16 or float16")
+    return found
+
+
+Device = Annotated[torch.device, Ambient("device"), BeforeValidator(_device)]
+Dtype = Annotated[torch.dtype, Ambient("dtype"), BeforeValidator(_dtype)]
+
+Tokens = Annotated[Tensor, Kind("tokens", "B N")]
+TextEmbedding = Annotated[Tensor, Kind("text embedding", "B N D")]
+Latents = Annotated[Tensor, Kind("latents", "B C H W")]
+"""What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is no autoencoder."""
+Timestep = Annotated[Tensor, Kind("timestep")]
+Prediction = Annotated[Tensor, Kind("prediction", "B C H W")]
+"""What the network says of the noise: the noise, the velocity or the clean sample, as trained."""
+Image = Annotated[Tensor, Kind("image", "B C H W")]
+"""Pictures with values in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """A parsed `scheduler_config.json`."""
+
+    values: dict[str, Any]
+
+
+class Step(NamedTuple):
+    """One row of a schedule: what the network is told, and what the sampler does with its answer."""
+
+    timestep: Timestep
+    row: Row
+    clipping: Clipping | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A sampler on its grid: a sequence of steps, its numbers on the device of the sample."""
+
+    table: Table
+    rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Step:
+        row = self.rows[index]
+        return Step(row.timestep, row, self.table.clipping)
+
+    def __iter__(self) -> Iterator[Step]:
+        return (self[index] for index in range(len(self)))
+
+
+class State(NamedTuple):
+    """What goes from step to step: the sample in float32, and what the sampler remembers."""
+
+    sample: Latents
+    memory: Tensor  # K B C H W

@@ -1,0 +1,106 @@
+"""Attention as the networks use it: over pixels, and from pixels to text."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention from (B, N, width) to a context (B, M, context_width)."""
+
+    def __init__(self, width: int, context_width: int, heads: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias)
+        self.to_k = nn.Linear(context_width, width, bias)
+        self.to_v = nn.Linear(context_width, width, bias)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        queries, keys, values = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N width/heads
+            for part in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        return self.to_out[0](mixed.transpose(1, 2).flatten(2))  # B N width
+
+
+class SpatialAttention(Attention):
+    """Self-attention of a feature map, added to it."""
+
+    def __init__(self, width: int, heads: int, groups: int, eps: float) -> None:
+        super().__init__(width, width, heads, bias=True)
+        self.group_norm = nn.GroupNorm(groups, width, eps)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        pixels = self.group_norm(x).flatten(2).transpose(1, 2)  # B HW C
+        return x + super().forward(pixels).transpose(1, 2).reshape(x.shape)
+
+
+class GEGLU(nn.Module):
+    """A linear layer whose second half gates its first (arXiv:2002.05202)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(inputs, 2 * outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """The transformer's network of each position, four times as wide inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # The second place is a dropout in published checkpoints: it has no weights but counts.
+        self.net = nn.Sequential(GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class BasicTransformerBlock(nn.Module):
+    """Pixels look at each other, then at the text, then each thinks for itself."""
+
+    def __init__(self, width: int, context_width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = Attention(width, width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.attn2 = Attention(width, context_width, heads)
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), text)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer2DModel(nn.Module):
+    """Transformer blocks over the pixels of a feature map, added to it."""
+
+    def __init__(
+        self, width: int, context_width: int, heads: int, groups: int, *, linear: bool
+    ) -> None:
+        super().__init__()
+        self.linear = linear
+        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.proj_in = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList(
+            [BasicTransformerBlock(width, context_width, heads)]
+        )
+        self.proj_out = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        pixels = self.norm(x)
+        pixels = pixels if self.linear else self.proj_in(pixels)
+        pixels = pixels.flatten(2).transpose(1, 2)  # B HW C
+        pixels = self.proj_in(pixels) if self.linear else pixels
+        for block in self.transformer_blocks:
+            pixels = block(pixels, text)
+        pixels = self.proj_out(pixels) if self.linear else pixels
+        pixels = pixels.transpose(1, 2).reshape(x.shape)  # B C H W
+        return x + (pixels if self.linear else self.proj_out(pixels))

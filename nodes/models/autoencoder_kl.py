@@ -1,0 +1,166 @@
+"""The variational autoencoder between pictures and latents (arXiv:2112.10752, section 3.1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import SpatialAttention
+from .config import read_config
+from .layers import Downsample2D, ResnetBlock2D, Upsample2D
+from .unet_blocks import MidBlock
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderKLConfig:
+    """The fields of a published `config.json` that shape the network or scale its latents."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (64,)
+    down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",)
+    up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",)
+    layers_per_block: int = 1
+    norm_num_groups: int = 32
+    sample_size: int = 32
+    scaling_factor: float = 0.18215
+    shift_factor: float | None = None
+    force_upcast: bool = True
+    mid_block_add_attention: bool = True
+
+
+_FIXED = {
+    "act_fn": "silu", "latents_mean": None, "latents_std": None,
+    "use_quant_conv": True, "use_post_quant_conv": True,
+}  # fmt: skip
+
+
+class Level(nn.Module):
+    """Residual blocks at one size, then a change of size if there is one."""
+
+    def __init__(self, inputs: int, outputs: int, layers: int, groups: int) -> None:
+        super().__init__()
+        widths = [inputs, *[outputs] * (layers - 1)]
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(width, outputs, None, groups, EPS) for width in widths
+        )
+        self.downsamplers: nn.ModuleList | None = None
+        self.upsamplers: nn.ModuleList | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for resnet in self.resnets:
+            x = resnet(x)
+        for resample in self.downsamplers or self.upsamplers or ():
+            x = resample(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """Pictures (B, 3, H, W) to the means and log-variances of latents (B, 2·C, H/f, W/f)."""
+
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        super().__init__()
+        widths, groups = config.block_out_channels, config.norm_num_groups
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList()
+        for level, width in enumerate(widths):
+            block = Level(widths[max(level - 1, 0)], width, config.layers_per_block, groups)
+            if level < len(widths) - 1:
+                block.downsamplers = nn.ModuleList([Downsample2D(width, padding=0)])
+            self.down_blocks.append(block)
+        self.mid_block = _middle(config)
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], EPS)
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for block in self.down_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+
+
+class Decoder(nn.Module):
+    """Latents (B, C, h, w) to pictures (B, 3, f·h, f·w)."""
+
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        super().__init__()
+        widths, groups = config.block_out_channels[::-1], config.norm_num_groups
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.mid_block = _middle(config)
+        self.up_blocks = nn.ModuleList()
+        for level, width in enumerate(widths):
+            block = Level(widths[max(level - 1, 0)], width, config.layers_per_block + 1, groups)
+            if level < len(widths) - 1:
+                block.upsamplers = nn.ModuleList([Upsample2D(width)])
+            self.up_blocks.append(block)
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], EPS)
+        self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mid_block(self.conv_in(x))
+        for block in self.up_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+def _middle(config: AutoencoderKLConfig) -> MidBlock:
+    width, groups = config.block_out_channels[-1], config.norm_num_groups
+    attention = partial(SpatialAttention, width, 1, groups, EPS)
+    return MidBlock(
+        width,
+        lambda inputs, outputs: ResnetBlock2D(inputs, outputs, None, groups, EPS),
+        attention if config.mid_block_add_attention else None,
+    )
+
+
+class Distribution(NamedTuple):
+    """A diagonal Gaussian over latents, both (B, C, h, w), in the autoencoder's own scale."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+
+class AutoencoderKL(nn.Module):
+    """Compresses pictures in [-1, 1] to latents and back; scaling is the caller's."""
+
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        super().__init__()
+        _refuse_other_blocks(config)
+        channels = config.latent_channels
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.post_quant_conv = nn.Conv2d(channels, channels, 1)
+        self.decoder = Decoder(config)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the network of a parsed `config.json`, weights as torch initialises them."""
+        return cls(read_config(AutoencoderKLConfig, config, _FIXED))
+
+    @property
+    def factor(self) -> int:
+        """How many pixels stand behind one latent, along each side."""
+        return 2 ** (len(self.config.block_out_channels) - 1)
+
+    def encode(self, picture: Tensor) -> Distribution:
+        """Give the distribution of latents for pictures (B, 3, H, W)."""
+        mean, log_variance = self.quant_conv(self.encoder(picture)).chunk(2, dim=1)
+        return Distribution(mean, log_variance.clamp(-30, 20))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Give the pictures (B, 3, H, W) of latents (B, C, h, w)."""
+        return self.decoder(self.post_quant_conv(latents))
+
+
+def _refuse_other_blocks(config: AutoencoderKLConfig) -> None:
+    for name, allowed in (("down", "DownEncoderBlock2D"), ("up", "UpDecoderBlock2D")):
+        for found in getattr(config, f"{name}_block_types"):
+            if found != allowed:
+                raise ValueError(f"block type '{found}' is not implemented, only '{allowed}'")

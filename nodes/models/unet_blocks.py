@@ -1,0 +1,94 @@
+"""The levels of a UNet: the same three blocks serve with and without attention and text."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .layers import Downsample2D, ResnetBlock2D, Upsample2D
+
+MakeResnet = Callable[[int, int], ResnetBlock2D]
+MakeAttention = Callable[[], nn.Module]
+
+
+class DownBlock(nn.Module):
+    """Residual blocks, each followed by attention if the level has it, then half the size."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        layers: int,
+        resnet: MakeResnet,
+        attention: MakeAttention | None,
+        downsample_padding: int | None,
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *[outputs] * (layers - 1)]
+        self.resnets = nn.ModuleList(resnet(width, outputs) for width in widths)
+        self.attentions = nn.ModuleList(attention() for _ in widths) if attention else None
+        self.downsamplers = None
+        if downsample_padding is not None:
+            self.downsamplers = nn.ModuleList([Downsample2D(outputs, downsample_padding)])
+
+    def forward(self, x: Tensor, time: Tensor, text: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        skips: list[Tensor] = []
+        for layer, resnet in enumerate(self.resnets):
+            x = resnet(x, time)
+            x = self.attentions[layer](x, text) if self.attentions else x
+            skips.append(x)
+        if self.downsamplers:
+            x = self.downsamplers[0](x)
+            skips.append(x)
+        return x, skips
+
+
+class MidBlock(nn.Module):
+    """Attention between two residual blocks, at the smallest size."""
+
+    def __init__(self, channels: int, resnet: MakeResnet, attention: MakeAttention | None) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnet(channels, channels) for _ in range(2))
+        self.attentions = nn.ModuleList([attention()]) if attention else None
+
+    def forward(
+        self, x: Tensor, time: Tensor | None = None, text: Tensor | None = None
+    ) -> Tensor:
+        x = self.resnets[0](x, time)
+        x = self.attentions[0](x, text) if self.attentions else x
+        return self.resnets[1](x, time)
+
+
+class UpBlock(nn.Module):
+    """The way back: each residual block also reads a skip of the way down, last one first."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        last_skip: int,
+        layers: int,
+        resnet: MakeResnet,
+        attention: MakeAttention | None,
+        *,
+        upsample: bool,
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *[outputs] * (layers - 1)]
+        skips = [*[outputs] * (layers - 1), last_skip]
+        self.resnets = nn.ModuleList(
+            resnet(width + skip, outputs) for width, skip in zip(widths, skips, strict=True)
+        )
+        self.attentions = nn.ModuleList(attention() for _ in widths) if attention else None
+        self.upsamplers = nn.ModuleList([Upsample2D(outputs)]) if upsample else None
+
+    def forward(
+        self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None
+    ) -> Tensor:
+        for layer, resnet in enumerate(self.resnets):
+            x = resnet(torch.cat((x, skips.pop()), dim=1), time)
+            x = self.attentions[layer](x, text) if self.attentions else x
+        if self.upsamplers:
+            height, width = skips[-1].shape[-2:]
+            x = self.upsamplers[0](x, (height, width))
+        return x

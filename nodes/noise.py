@@ -1,0 +1,99 @@
+"""Where every picture begins."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from graph import node
+
+from .kinds import Device, Latents, Schedule
+from .models import AutoencoderKL, UNet
+
+Size = Annotated[int, Field(ge=8, le=16384)] | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class FreshNoise:
+    """The noise of every step, drawn when it is walked over, and only for the steps that use it.
+
+    Each image has a generator of its own on the CPU, seeded with its seed, which has drawn the
+    image's first noise before: so image k of several is what its seed alone gives.
+    """
+
+    seeds: tuple[int, ...]
+    shape: tuple[int, ...]  # C H W
+    noisy: tuple[bool, ...]
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.noisy)
+
+    def __getitem__(self, index: int) -> Latents:
+        return next(islice(self, index, None))
+
+    def __iter__(self) -> Iterator[Latents]:
+        generators = self._generators()
+        self.draw(generators)  # the first noise, which `initial` already gave
+        nothing = torch.zeros(len(self.seeds), *self.shape, device=self.device)
+        for noisy in self.noisy:
+            yield self.draw(generators) if noisy else nothing
+
+    def initial(self) -> Tensor:
+        """Draw the noise that the images begin with."""
+        return self.draw(self._generators())
+
+    def draw(self, generators: list[torch.Generator]) -> Tensor:
+        """Draw the next noise of every image: (B, C, H, W)."""
+        parts = [torch.randn(self.shape, generator=generator) for generator in generators]
+        return torch.stack(parts).to(self.device)
+
+    def _generators(self) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+
+class Noise(NamedTuple):
+    """The noise of a whole run."""
+
+    initial: Latents
+    fresh: FreshNoise
+
+
+@node
+def noise(
+    schedule: Schedule,
+    device: Device,
+    seed: Annotated[int, Field(ge=0, description="the same seed gives the same picture")] = 0,
+    unet: UNet | None = None,
+    vae: AutoencoderKL | None = None,
+    width: Size = "auto",
+    height: Size = "auto",
+    count: Annotated[int, Field(ge=1, description="pictures; number k has seed + k")] = 1,
+) -> Noise:
+    """Draw the noise of a run: latents of `vae`, or pixels of `unet` where there is no autoencoder.
+
+    Width and height are the picture's, in pixels; `auto` is the size that `unet` was trained at.
+    Raises ValueError where a size is unknown or does not divide into latents.
+    """
+    factor = vae.factor if vae else 1
+    if vae is None and unet is None:
+        raise ValueError("noise needs `vae`, or `unet` for pixels, to know how many channels to draw")
+    channels = vae.config.latent_channels if vae else unet.config.in_channels  # type: ignore[union-attr]
+    native = unet.config.sample_size if unet else None
+    sides: list[int] = []
+    for name, size in (("height", height), ("width", width)):
+        if size == "auto" and native is None:
+            raise ValueError(f"{name} is auto, but no `unet` says what size it was trained at")
+        pixels = native * factor if size == "auto" else size  # type: ignore[operator]
+        if pixels % factor:
+            near = round(pixels / factor) * factor
+            raise ValueError(f"{name} must be a multiple of {factor} for this autoencoder, "
+                             f"found {pixels}; the nearest is {near}")  # fmt: skip
+        sides.append(pixels // factor)
+    seeds = tuple(range(seed, seed + count))
+    fresh = FreshNoise(seeds, (channels, *sides), schedule.table.noisy, device)
+    return Noise(fresh.initial(), fresh)

@@ -1,0 +1,8 @@
+"""The arithmetic of time: noise levels, grids, and samplers as tables. Knows no network."""
+
+from .catalog import SCHEDULERS, Scheduler
+from .config import resolve
+from .step import Clipping, Row, step
+from .table import Table, make_table
+
+__all__ = ["SCHEDULERS", "Clipping", "Row", "Scheduler", "Table", "make_table", "resolve", "step"]

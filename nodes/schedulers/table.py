@@ -1,0 +1,123 @@
+"""A sampler as a table: one small matrix for every network call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .catalog import FAMILIES
+from .config import resolve
+from .formulas import Inputs, Solver
+from .grids import check_steps, explicit_steps
+from .levels import Level, Settings, estimates
+from .step import Clipping, Row
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sampler on a grid, in float64 on the host; N rows, one for every network call.
+
+    A row takes (sample, prediction, clean, noise, memory ...) to the next (sample, memory ...),
+    all in the coordinates that the network sees. K memory slots start as zeros.
+    """
+
+    name: str  # the class that it stands for
+    timesteps: Tensor  # (N,) what the network is told
+    alphas: Tensor  # (N,) the level of the sample that the network sees:
+    sigmas: Tensor  # (N,) sample = alpha * clean + sigma * noise
+    predict: Tensor  # (N, 2) clean = predict . (sample, prediction)
+    update: Tensor  # (N, 1+K, 4+K)
+    noisy: tuple[bool, ...]  # rows that draw fresh noise, even where its factor is zero
+    initial_scale: float  # first sample = initial_scale * noise
+    clipping: Clipping | None
+
+    @property
+    def memory(self) -> int:
+        """Return the number of memory slots K."""
+        return self.update.shape[1] - 1
+
+    def rows(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> list[Row]:
+        """Return the rows as views of three tensors on `device`."""
+        parts = (self.timesteps, self.predict, self.update)
+        on_device = (part.to(device=device, dtype=dtype) for part in parts)
+        return [Row(*row) for row in zip(*(part.unbind() for part in on_device), strict=True)]
+
+
+def make_table(
+    config: Mapping[str, object],
+    scheduler: str = "auto",
+    steps: int = 25,
+    *,
+    start: int = 0,
+    eta: float | None = None,
+    mu: float | None = None,
+    timesteps: Sequence[float] | None = None,
+    sigmas: Sequence[float] | None = None,
+) -> Table:
+    """Build the table of a sampler from a diffusers scheduler_config.json.
+
+    `scheduler` is "auto" (the class that the config names) or any name in SCHEDULERS; `steps` is
+    the number of steps asked for, of which some samplers make more than one row. A partial run
+    leaves out the first `start` steps. `eta` is the stochasticity of DDIM and TCD, `mu` the
+    dynamic shift of flow matching; `timesteps` or `sigmas` replace the grid where the class can.
+    Raises ValueError for what is unknown, impossible or not implemented.
+    """
+    name, settings = resolve(config, scheduler)
+    family = FAMILIES[name]
+    options = {"eta": eta, "mu": mu, "timesteps": timesteps, "sigmas": sigmas}
+    for option, value in options.items():
+        if value is not None and option not in family.options:
+            able = sorted(each for each in FAMILIES if option in FAMILIES[each].options)
+            raise ValueError(f"{name} takes no {option}; {', '.join(able)} do")
+    settings = {**settings, **options}
+    steps = explicit_steps(settings) or steps
+    check_steps(settings, steps)
+    if not 0 <= start < steps:
+        raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
+    grid = family.grid(settings, steps).skip(start)
+    solver = family.solver(settings, grid)
+    clipping = clipping_of(settings)
+    rederived = clipping is not None and family.rederives_noise
+    predicts = [estimates(settings, level) for level in solver.levels]
+    update = torch.stack(
+        [
+            torch.stack(solver.move(i, basis(settings, level, solver, rederived)))
+            for i, level in enumerate(solver.levels)
+        ]
+    )
+    if not bool(update.isfinite().all()):
+        raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
+    return Table(
+        name=name,
+        timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
+        alphas=torch.tensor([level.alpha for level in solver.levels], dtype=torch.float64),
+        sigmas=torch.tensor([level.sigma for level in solver.levels], dtype=torch.float64),
+        predict=torch.tensor([predict.clean for predict in predicts], dtype=torch.float64),
+        update=update,
+        noisy=tuple(solver.noisy or [False] * len(solver.levels)),
+        initial_scale=grid.initial_scale,
+        clipping=clipping,
+    )
+
+
+def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
+    """Return the rows of the identity in place of the tensors that a move combines."""
+    sample, prediction, clean, noise, *memory = torch.eye(4 + solver.memory, dtype=torch.float64)
+    if rederived:
+        noise_estimate = (sample - level.alpha * clean) / level.sigma
+    else:
+        of_sample, of_prediction = estimates(settings, level).noise
+        noise_estimate = of_sample * sample + of_prediction * prediction
+    return Inputs(sample, prediction, clean, noise_estimate, noise, tuple(memory))
+
+
+def clipping_of(settings: Settings) -> Clipping | None:
+    """Return what the config asks to clip the clean sample to; thresholding goes first."""
+    if settings.get("thresholding"):
+        return Clipping(settings["sample_max_value"], settings["dynamic_thresholding_ratio"])
+    if settings.get("clip_sample"):
+        return Clipping(settings["clip_sample_range"])
+    return None

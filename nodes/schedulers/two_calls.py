@@ -1,0 +1,90 @@
+"""Samplers that call the network twice a step: two rows, the first of which goes ahead to ask."""
+
+import math
+
+from torch import Tensor
+
+from .formulas import Inputs, Solver, posterior_spread, renoise, transfer
+from .grids import Grid, timestep_of
+from .levels import Level, Settings, level_from_ratio
+
+
+def heun(settings: Settings, grid: Grid) -> Solver:
+    """Average the slopes at both ends of a step (arXiv:2206.00364, algorithm 1 without churn).
+
+    The slope is that of sample / alpha over sigma / alpha, on flow levels of the sample over sigma.
+    Memory: the sample and the slope at the start of the step.
+    """
+    flow = settings["prediction_type"] == "flow_prediction"
+    asked = [(row + 1) // 2 for row in range(2 * len(grid.levels) - 1)]
+
+    def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        start, end = grid.levels[row // 2], grid.ends[row // 2]
+        slope = inputs.noise_estimate - inputs.clean if flow else inputs.noise_estimate
+        base, earlier = inputs.memory if row % 2 else (inputs.sample, slope)
+        mean = (earlier + slope) / 2
+        if flow:
+            return base + (end.sigma - start.sigma) * mean, base, earlier
+        return transfer(start, end, base, mean), base, earlier
+
+    times = [grid.timesteps[i] for i in asked]
+    return Solver(times, [grid.levels[i] for i in asked], move, memory=2)
+
+
+def _with_middles(grid: Grid, ancestral: bool) -> tuple[list[float], list[Level]]:
+    """Put a call between the levels, halfway in the logarithm, after every step but the last."""
+    training = [level.ratio for level in grid.training]
+    times, levels = grid.timesteps[:1], grid.levels[:1]
+    for start, end, time in zip(grid.levels, grid.levels[1:], grid.timesteps[1:], strict=False):
+        # Without its fresh noise, an ancestral step goes down to end.ratio ** 2 / start.ratio.
+        middle = end.ratio if ancestral else math.sqrt(start.ratio * end.ratio)
+        times = [*times, timestep_of(middle, training), time]
+        levels = [*levels, level_from_ratio(middle), end]
+    return times, levels
+
+
+def dpm_2(_settings: Settings, grid: Grid, *, ancestral: bool = False) -> Solver:
+    """Step with the slope found in the middle (DPM-Solver-2: arXiv:2206.00364, equation 5 of k).
+
+    Memory: the sample at the start of the step.
+    """
+    times, levels = _with_middles(grid, ancestral)
+
+    def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        start, end = grid.levels[row // 2], grid.ends[row // 2]
+        if row % 2 == 0:
+            ahead = levels[row + 1] if row + 1 < len(levels) else end
+            return transfer(start, ahead, inputs.sample, inputs.noise_estimate), inputs.sample
+        (base,) = inputs.memory
+        spread = posterior_spread(start, end) if ancestral else 0.0
+        moved = transfer(start, end, base, inputs.noise_estimate, spread)
+        return moved + spread * inputs.noise, base
+
+    noisy = [ancestral and row % 2 == 1 for row in range(len(levels))]
+    return Solver(times, levels, move, memory=1, noisy=noisy)
+
+
+def dpm_sde(_settings: Settings, grid: Grid) -> Solver:
+    """Take two ancestral steps from one sample, to the middle and to the end (DPM-Solver++ SDE).
+
+    The noise of the second is that of the first and a fresh part: increments of one Brownian
+    motion in sigma / alpha. Memory: the sample and the noise at the start of the step.
+    """
+    times, levels = _with_middles(grid, ancestral=False)
+
+    def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        start, end = grid.levels[row // 2], grid.ends[row // 2]
+        base, noise = inputs.sample, inputs.noise
+        if row % 2:
+            base, earlier = inputs.memory
+            share = (start.ratio - levels[row].ratio) / (start.ratio - end.ratio)
+            noise = math.sqrt(share) * earlier + math.sqrt(1 - share) * noise
+        elif row + 1 < len(levels):
+            end = levels[row + 1]
+        spread = posterior_spread(start, end)
+        noise_estimate = (base - start.alpha * inputs.clean) / start.sigma
+        moved = renoise(end, inputs.clean, noise_estimate, spread)
+        return moved + spread * noise, base, noise
+
+    noisy = [row + 1 < len(levels) for row in range(len(levels))]
+    return Solver(times, levels, move, memory=2, noisy=noisy)

@@ -1,0 +1,97 @@
+"""From a prompt to what the network reads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import Field
+
+from graph import node
+
+from .kinds import Device, Dtype, TextEmbedding, Tokens
+from .load import Model
+from .weights import find_folder
+
+# transformers takes seconds to import: a graph without text should not wait for it.
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Splits a prompt into numbered pieces of words."""
+
+    clip: "CLIPTokenizer"
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Reads tokens."""
+
+    clip: "CLIPTextModel"
+
+
+@node
+def load_tokenizer(
+    model: Model, subfolder: str = "tokenizer", revision: str | None = None
+) -> Tokenizer:
+    """Load the tokenizer of CLIP."""
+    from transformers import CLIPTokenizer
+
+    place = _place(model, subfolder, revision)
+    return Tokenizer(CLIPTokenizer.from_pretrained(**place))
+
+
+@node
+def load_text_encoder(
+    model: Model,
+    device: Device,
+    dtype: Dtype,
+    subfolder: str = "text_encoder",
+    revision: str | None = None,
+    variant: str | None = None,
+) -> TextEncoder:
+    """Load the text encoder of CLIP (arXiv:2103.00020), strictly: every weight comes from the file."""
+    from transformers import CLIPTextModel
+
+    place = _place(model, subfolder, revision)
+    clip, report = CLIPTextModel.from_pretrained(
+        **place, variant=variant, dtype=dtype, output_loading_info=True
+    )
+    wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]}
+    if wrong:
+        raise ValueError(f"the text encoder of '{model}' does not fit its config: {wrong}")
+    return TextEncoder(clip.to(device).eval().requires_grad_(False))
+
+
+@node
+def tokenize(
+    tokenizer: Tokenizer,
+    prompt: Annotated[str | list[str], Field(description="what the picture shows")],
+    device: Device,
+) -> Tokens:
+    """Turn a prompt into tokens, padded and cut to the length that the text encoder reads."""
+    clip = tokenizer.clip
+    tokens = clip(
+        prompt,
+        padding="max_length",
+        truncation=True,
+        max_length=clip.model_max_length,
+        return_tensors="pt",
+    )
+    return tokens["input_ids"].to(device)  # B N
+
+
+@node
+def encode_text(encoder: TextEncoder, tokens: Tokens) -> TextEmbedding:
+    """Read the tokens: the last hidden states, after the final layer norm."""
+    with torch.inference_mode():
+        return encoder.clip(tokens).last_hidden_state  # B N D
+
+
+def _place(model: str, subfolder: str, revision: str | None) -> dict[str, str | Path | None]:
+    folder = find_folder(model)
+    if folder is not None:
+        return {"pretrained_model_name_or_path": folder / subfolder}
+    return {"pretrained_model_name_or_path": model, "subfolder": subfolder, "revision": revision}

@@ -1,0 +1,29 @@
+"""How a graph runs: on which device, in which order, step by step."""
+
+from .errors import RunError
+from .events import (
+    Event,
+    Listen,
+    LoopFinished,
+    LoopStarted,
+    NodeFinished,
+    NodeStarted,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+)
+from .session import Session
+
+__all__ = [
+    "Event",
+    "Listen",
+    "LoopFinished",
+    "LoopStarted",
+    "NodeFinished",
+    "NodeStarted",
+    "RunError",
+    "RunFinished",
+    "RunStarted",
+    "Session",
+    "StepFinished",
+]

@@ -1,0 +1,38 @@
+"""What a run says when a node fails."""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from graph import Call, Place
+
+
+class RunError(Exception):
+    """A run ended because a node or a loop failed; the text says where, why and with what."""
+
+    def __init__(self, place: Place, message: str) -> None:
+        self.place = place
+        self.message = message
+        super().__init__(f"{place}: {message}")
+
+
+def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> RunError:
+    """Describe a node's failure: its place in the graph, its place in the code, its inputs."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    lines = [
+        f"'{call.name}' ({call.node.name}) failed: {type(error).__name__}: {error}",
+        f"  raised at {last.filename}:{last.lineno}",
+        *(f"  {name}: {_brief(value)}" for name, value in arguments.items()),
+    ]
+    return RunError(call.place, "\n".join(lines))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        shape = "×".join(str(side) for side in value.shape) or "scalar"
+        return f"{shape} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    return type(value).__name__

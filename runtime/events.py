@@ -1,0 +1,72 @@
+"""What a run tells: plain values, handed to whoever listens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graph import Call, Loop
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins, on this device and in this precision of the networks."""
+
+    graph: str
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class NodeStarted:
+    """A node is about to be called."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
+class NodeFinished:
+    """A node gave its value."""
+
+    call: Call
+    seconds: float
+    value: Any
+
+
+@dataclass(frozen=True)
+class LoopStarted:
+    """A loop begins to walk its sequences."""
+
+    loop: Loop
+    steps: int
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """One step of a loop is done; `index` counts from zero."""
+
+    loop: Loop
+    index: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class LoopFinished:
+    """A loop has its value, after this many steps."""
+
+    loop: Loop
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """A run has all its outputs."""
+
+    seconds: float
+
+
+Event = (
+    RunStarted | NodeStarted | NodeFinished | LoopStarted | StepFinished | LoopFinished | RunFinished
+)
+Listen = Callable[[Event], None]
+"""What is told of every event, between nodes; whatever it raises ends the run there."""

@@ -1,0 +1,43 @@
+"""Where the networks run, and in what precision."""
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def choose_device(wish: str) -> torch.device:
+    """Take the device that was asked for, or the fastest one there is.
+
+    Raises ValueError for a name that is no device, or a device that this machine does not have.
+    """
+    if wish == "auto":
+        found = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else found)
+    try:
+        device = torch.device(wish)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device '{wish}' cannot be used: {str(error).splitlines()[0]}; "
+            f"give one of {', '.join(DEVICES)}, or cuda:1 and so on"
+        ) from error
+    return device
+
+
+def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """Take the precision that was asked for, or the fastest sound one of the device.
+
+    bfloat16 where the hardware multiplies in it, float16 on older GPUs, else float32.
+    """
+    if wish not in DTYPES:
+        raise ValueError(f"precision '{wish}' is none of {', '.join(DTYPES)}")
+    if wish != "auto":
+        return getattr(torch, wish)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float16
+    if device.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.float16

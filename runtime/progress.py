@@ -1,0 +1,80 @@
+"""Shows a run to a person: a bar on a terminal, plain lines elsewhere."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from .events import (
+    Event,
+    LoopFinished,
+    LoopStarted,
+    NodeFinished,
+    NodeStarted,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+)
+
+WIDTH = 30
+
+
+class Progress:
+    """A listener that writes to a stream how far the run is, and what it saved."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.terminal = stream.isatty()
+        self.begin = 0.0
+        self.depth = 0  # how many loops are running inside each other
+
+    def __call__(self, event: Event) -> None:
+        """Take notice of an event."""
+        match event:
+            case RunStarted():
+                self._line(f"{event.graph}: {event.dtype} on {event.device}")
+            case NodeStarted() if not self.depth:
+                self._passing(f"{event.call.name} …")
+            case NodeFinished() if event.call.node.effect:
+                self._line(f"{event.call.name}: {_words(event.value)}")
+            case LoopStarted():
+                self.depth += 1
+                self.begin = time.perf_counter()
+            case StepFinished():
+                self._passing(self._bar(event))
+            case LoopFinished():
+                self.depth -= 1
+                steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"
+                rate = event.steps / max(event.seconds, 1e-9)
+                if not self.depth:
+                    self._line(
+                        f"{event.loop.name}: {steps} in {event.seconds:.1f} s ({rate:.1f} a second)"
+                    )
+            case RunFinished():
+                self._line(f"done in {event.seconds:.1f} s")
+            case _:
+                pass
+
+    def _bar(self, event: StepFinished) -> str:
+        done = event.index + 1
+        full = WIDTH * done // event.steps
+        left = (time.perf_counter() - self.begin) / done * (event.steps - done)
+        bar = "█" * full + "░" * (WIDTH - full)
+        return f"{event.loop.name} {bar} {done}/{event.steps}, {left:.0f} s left"
+
+    def _passing(self, text: str) -> None:
+        """Show a line that the next one replaces; nothing where lines stay."""
+        if self.terminal:
+            room = shutil.get_terminal_size().columns - 1
+            self.stream.write(f"\r\033[K{text[:room]}")
+            self.stream.flush()
+
+    def _line(self, text: str) -> None:
+        self.stream.write(f"\r\033[K{text}\n" if self.terminal else f"{text}\n")
+        self.stream.flush()
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, Path) for item in value):
+        return ", ".join(str(path) for path in value)
+    return str(value)

@@ -1,0 +1,83 @@
+"""Trains the autoencoder: first both halves, then the decoder alone on fixed latents."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from nodes.models import AutoencoderKL
+
+from .pictures import SCENES, draw, is_held_out
+from .trainer import Recipe, fit
+
+LEVELS = (16, 32, 64, 96)
+BATCH = 16
+KL_WEIGHT = 3e-4
+
+CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "act_fn": "silu",
+    "block_out_channels": list(LEVELS),
+    "down_block_types": ["DownEncoderBlock2D"] * len(LEVELS),
+    "force_upcast": False,
+    "in_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "out_channels": 3,
+    "sample_size": 64,
+    "up_block_types": ["UpDecoderBlock2D"] * len(LEVELS),
+}
+
+
+def training_pictures() -> Tensor:
+    """Draw every picture that is not held out: (N, 3, 64, 64), bytes."""
+    pictures = [numpy.asarray(draw(scene)) for scene in SCENES if not is_held_out(scene)]
+    return torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    difference = ours.float() - theirs
+    return difference.abs().mean() + difference.square().mean()
+
+
+def train_autoencoder(folder: Path, steps: int, minutes: float) -> tuple[AutoencoderKL, bool]:
+    """Train both halves to give a picture back through a distribution near the normal one."""
+    torch.manual_seed(0)
+    pictures = training_pictures()
+    model = AutoencoderKL.from_config(CONFIG)
+
+    def loss() -> Tensor:
+        batch = pictures[torch.randint(len(pictures), (BATCH,))].float() / 127.5 - 1
+        mean, log_variance = (part.float() for part in model.encode(batch))
+        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return _distance(model.decode(latents), batch) + KL_WEIGHT * divergence
+
+    average, done = fit(model, loss, Recipe(steps, 2e-3), folder / "autoencoder.pt", minutes)
+    return average, done  # type: ignore[return-value]
+
+
+def train_decoder(
+    model: AutoencoderKL, folder: Path, steps: int, minutes: float
+) -> tuple[AutoencoderKL, bool]:
+    """Go on with the decoder alone, so that latents already learnt from stay what they are."""
+    torch.manual_seed(1)
+    pictures = training_pictures()
+    model.requires_grad_(False)
+    model.decoder.requires_grad_(True)
+    model.post_quant_conv.requires_grad_(True)
+    model.train()
+
+    def loss() -> Tensor:
+        batch = pictures[torch.randint(len(pictures), (BATCH,))].float() / 127.5 - 1
+        with torch.no_grad():
+            mean, log_variance = (part.float() for part in model.encode(batch))
+        # A denoiser's latents are never exact: the decoder learns to live with it.
+        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        return _distance(model.decode(latents), batch)
+
+    average, done = fit(model, loss, Recipe(steps, 1e-3), folder / "decoder.pt", minutes)
+    return average, done  # type: ignore[return-value]

@@ -1,0 +1,87 @@
+"""Trains `emoji-32`: an unconditional model of animal faces, in pixels, as DDPM has it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nodes.models import UNet2DModel
+
+from .pictures import COLOURS, glyph
+from .trainer import Recipe, fit
+
+SIZE, FACE = 32, 28
+BATCH = 32
+FACES = (
+    "cat", "dog", "rabbit", "fox", "bear", "panda", "frog", "monkey", "pig", "tiger", "lion", "chick",
+)  # fmt: skip
+
+CONFIG: dict[str, Any] = {
+    "_class_name": "UNet2DModel",
+    "act_fn": "silu",
+    "attention_head_dim": None,
+    "block_out_channels": [32, 64, 128],
+    "center_input_sample": False,
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "in_channels": 3,
+    "layers_per_block": 1,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-06,
+    "norm_num_groups": 8,
+    "out_channels": 3,
+    "sample_size": SIZE,
+    "time_embedding_type": "positional",
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+}
+
+SCHEDULER: dict[str, Any] = {
+    "_class_name": "DDPMScheduler",
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "beta_start": 0.0001,
+    "clip_sample": True,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "variance_type": "fixed_small",
+}
+
+
+def faces() -> Tensor:
+    """Draw every face on every background: (N, 3, 32, 32) in [-1, 1]."""
+    pictures: list[numpy.ndarray] = []
+    edge = (SIZE - FACE) // 2
+    for name in FACES:
+        for colour in COLOURS.values():
+            picture = Image.new("RGB", (SIZE, SIZE), colour)
+            emoji = glyph(name, FACE)
+            picture.paste(emoji, (edge, edge), emoji)
+            pictures.append(numpy.asarray(picture))
+    return torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_pixels(folder: Path, steps: int, minutes: float) -> tuple[UNet2DModel, bool]:
+    """Train to predict the noise in a face."""
+    torch.manual_seed(3)
+    pictures = faces()
+    betas = torch.linspace(
+        SCHEDULER["beta_start"], SCHEDULER["beta_end"], SCHEDULER["num_train_timesteps"]
+    )
+    signal = (1 - betas).cumprod(0)
+    model = UNet2DModel.from_config(CONFIG)
+
+    def loss() -> Tensor:
+        clean = pictures[torch.randint(len(pictures), (BATCH,))]
+        noise = torch.randn_like(clean)
+        timestep = torch.randint(len(signal), (BATCH,))
+        share = signal[timestep][:, None, None, None]
+        sample = share.sqrt() * clean + (1 - share).sqrt() * noise
+        return (model(sample, timestep).float() - noise).square().mean()
+
+    average, done = fit(model, loss, Recipe(steps, 1e-3), folder / "pixels.pt", minutes)
+    return average, done  # type: ignore[return-value]

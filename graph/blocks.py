@@ -1,7 +1,8 @@
 """A checked graph as plain data: what the runtime walks and the drawings show.
 
-Every name in a checked graph is unique: what a subgraph or a loop holds is named after it, as in `text/tokens`,
-`denoise/cond`, `denoise/state`. Subgraphs themselves are gone: their blocks stand where they were used.
+Every name in a checked graph is unique: what a subgraph or a loop holds is named after it, as in
+`text/tokens`, `denoise/cond`, `denoise/state`. Subgraphs themselves are gone: their blocks stand
+where they were used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Reference:
-    """What an input, a block, or a variable of an enclosing loop holds, then its fields one after another."""
+    """What an input, a block or a variable of an enclosing loop holds, then field by field."""
 
     name: str
     fields: tuple[str, ...] = ()
@@ -45,9 +46,10 @@ Value = Literal | Reference | ListOf
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a node type; where `when` does not hold, its value is `otherwise` (None if that is absent).
+    """One use of a node type.
 
-    `arguments` holds what the graph gives; defaults and what the machine supplies are not in it.
+    Where `when` does not hold, the value is `otherwise`, or None if that is absent. `arguments`
+    holds what the graph gives: neither defaults nor what the machine supplies.
     """
 
     name: str
@@ -71,9 +73,9 @@ class Carry:
 class Loop:
     """Walks its sequences together and runs its body at every step.
 
-    Inside the body the variable `step` of the loop `denoise` is `Reference("denoise/step")`, and so is a carry:
-    see `variable`. The loop's value has one field for every carry, as it was last, and for every collected list:
-    `Reference("denoise", ("state",))`. `result` is the annotation of each of these fields.
+    Inside the body the variable `step` of the loop `denoise` is `Reference("denoise/step")`, and so
+    with a carry: see `variable`. The loop's value has a field for every carry, as it was last, and
+    for every collected list: `Reference("denoise", ("state",))`. `result` annotates these fields.
     """
 
     name: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from .aliases import Aliases
 from .blocks import Graph, Input
 from .edges import Edges, type_blocks, type_of
-from .errors import Finding, GraphError
+from .errors import Finding, GraphError, Place
 from .files import leading_comment
 from .node import Registry
 from .opens import Open, fit
@@ -17,19 +19,18 @@ from .spec import Parsed
 
 def check(parsed: Parsed, name: str, path: Path | None, text: str, registry: Registry) -> Graph:
     """Resolve the names and type the edges of a graph; raises GraphError with every finding."""
-    resolver = Resolver(registry.types)
+    findings: list[Finding] = []
+    resolver = Resolver(registry.types, findings, Aliases(findings))
     resolved = resolve(parsed, path, resolver)
-    edges = Edges(registry.types, resolver.findings)
+    edges = Edges(registry.types, findings)
     opens = {entry.name: Open(f"input '{entry.name}'", entry.place) for entry in resolved.inputs}
     edges.types.update(opens)
     blocks = type_blocks(resolved.blocks, edges)
     for value in resolved.outputs.values():
         type_of(value, edges)
-    inputs = {
-        entry.name: _input(entry, opens[entry.name], edges.findings) for entry in resolved.inputs
-    }
-    if edges.findings:
-        raise GraphError(_with_users(finding, resolver) for finding in edges.findings)
+    inputs = {entry.name: _input(entry, opens[entry.name], findings) for entry in resolved.inputs}
+    if findings:
+        raise GraphError(_with_user(finding, resolver.used_from) for finding in findings)
     return Graph(name, path, leading_comment(text), inputs, blocks, resolved.outputs, text)
 
 
@@ -48,10 +49,10 @@ def _input(entry: InputEntry, open: Open, findings: list[Finding]) -> Input:
     )
 
 
-def _with_users(finding: Finding, resolver: Resolver) -> Finding:
+def _with_user(finding: Finding, used_from: Mapping[str, Place]) -> Finding:
     """Say of a finding in a subgraph where that subgraph is used."""
-    user = resolver.used_from.get(finding.place.file) if finding.place else None
+    user = used_from.get(finding.place.file) if finding.place else None
     if user is None:
         return finding
-    helps = [finding.help] if finding.help else []
-    return replace(finding, help="; ".join([*helps, f"used from {user}"]))
+    help = f"{finding.help}; used from {user}" if finding.help else f"used from {user}"
+    return replace(finding, help=help)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, cast
 
 from .blocks import Block, Call, Carry, ListOf, Literal, Loop, Reference, Value
 from .errors import Finding, did_you_mean, listed
@@ -22,6 +23,8 @@ from .node import NodeType, Parameter
 from .opens import Demand, Open, fit, item_annotation
 from .order import in_order
 
+_REFERENCE = re.compile(r"[\"']?(\$[A-Za-z0-9_.]+)")
+
 
 @dataclass
 class Edges:
@@ -34,7 +37,7 @@ class Edges:
 
 @dataclass
 class Port:
-    """Where a value flows: what it is called, what it takes, and what the call's TypeVars stand for."""
+    """Where a value flows: its name, what it takes, and what the call's TypeVars stand for."""
 
     name: str
     annotation: Any
@@ -44,7 +47,7 @@ class Port:
 
 
 def type_blocks(blocks: Sequence[Block], edges: Edges) -> tuple[Block, ...]:
-    """Order blocks, check what flows into each and learn what comes out; literals come back validated."""
+    """Order blocks, check what flows into each and learn what comes out; validate literals."""
     typed: list[Block] = []
     for block in in_order(blocks, edges.findings):
         if isinstance(block, Call):
@@ -57,18 +60,20 @@ def type_blocks(blocks: Sequence[Block], edges: Edges) -> tuple[Block, ...]:
 
 
 def type_of(value: Value, edges: Edges) -> Any:
-    """Find the annotation of a value, or the Open that stands for it; reports a field that is not there."""
+    """Find the annotation of a value, or the Open that stands for it; report a missing field."""
     if isinstance(value, Literal):
-        return type(value.value)
+        return cast("Any", type(value.value))
     if isinstance(value, ListOf):
-        return list[_union([_closed(type_of(item, edges)) for item in value.items])]
-    found = edges.types.get(value.name, Any)
+        return _list_of(_closed(type_of(item, edges)) for item in value.items)
+    found: Any = edges.types.get(value.name, Any)
     for depth, name in enumerate(value.fields):
         if isinstance(found, Open) or found is Any:
             return Any
-        fields: dict[str, Any] = found if isinstance(found, dict) else fields_of(found)
+        # A loop's fields are no class's fields: its type is a dict of annotations.
+        loop = cast("dict[str, Any]", found) if isinstance(found, dict) else None
+        fields = loop or fields_of(found)
         if name not in fields:
-            owner = written(replace(value, fields=value.fields[:depth]))
+            owner = written(value, without=len(value.fields) - depth)
             message = f"{owner} is {describe(found)}, which has no field '{name}'"
             help = did_you_mean(name, fields)
             if fields and not help:
@@ -79,17 +84,20 @@ def type_of(value: Value, edges: Edges) -> Any:
     return found
 
 
-def written(reference: Reference) -> str:
-    """Write a reference as its file does."""
-    return "$" + ".".join([reference.name.rpartition("/")[2], *reference.fields])
+def written(reference: Reference, without: int = 0) -> str:
+    """Write a reference as its file does, if need be without its last fields."""
+    place = reference.place
+    there = place and _REFERENCE.match(place.excerpt, place.column - 1)
+    parts = there[1].split(".") if there else ["$" + reference.name, *reference.fields]
+    return ".".join(parts[: len(parts) - without])
 
 
 def _closed(found: Any) -> Any:
     return Any if isinstance(found, Open) else found
 
 
-def _union(annotations: Sequence[Any]) -> Any:
-    return Union[tuple(annotations)] if annotations else Any  # noqa: UP007
+def _list_of(items: Iterable[Any]) -> Any:
+    return list[Union[tuple(items)]]  # noqa: UP007
 
 
 def flow(value: Value, port: Port, edges: Edges) -> Value:
@@ -104,7 +112,7 @@ def flow(value: Value, port: Port, edges: Edges) -> Value:
             message = f"{port.name} takes {describe(port.annotation)}, found a list"
             edges.findings.append(Finding(value.place, message))
             return value
-        inner = replace(port, annotation=item)
+        inner = replace(port, name=f"an item of {port.name}", annotation=item)
         return replace(value, items=tuple(flow(item, inner, edges) for item in value.items))
     found = type_of(value, edges)
     if isinstance(found, Open):
@@ -215,9 +223,10 @@ def _loop(loop: Loop, edges: Edges) -> Loop:
         if isinstance(value, Literal) and key in own:
             items = list[own[key].settle(edges.findings)]
             sequences[key] = fit(value, items, f"'{key}' of '{name}'", edges.findings)
-    result: dict[str, Any] = {key: edges.types[loop.variable(key)] for key in loop.carry}
+    result: dict[str, Any] = {}
     for key, value in loop.collect.items():
-        result[key] = list[_closed(type_of(value, edges))]
+        result[key] = _list_of([_closed(type_of(value, edges))])
+    result |= {key: edges.types[loop.variable(key)] for key in loop.carry}
     edges.types[loop.name] = result
     return replace(
         loop,
@@ -232,13 +241,10 @@ def _loop(loop: Loop, edges: Edges) -> Loop:
 def _item(loop: Loop, key: str, value: Value, own: dict[str, Open], edges: Edges) -> Any:
     """Learn what the loop variable `key` holds."""
     name = loop.name.rpartition("/")[2]
-    if isinstance(value, Literal):
+    if isinstance(value, Literal) and isinstance(value.value, list):
         own[key] = Open(f"'{key}'", value.place or loop.place)
-        if isinstance(value.value, list):
-            return own[key]
-        found = type(value.value)
-    else:
-        found = type_of(value, edges)
+        return own[key]
+    found = type_of(value, edges)
     if isinstance(found, Open):
         return Open(f"'{key}'", found.place, parent=found)
     item = item_type(found)

@@ -41,7 +41,7 @@ class Finding:
 
 
 class GraphError(Exception):
-    """Everything that was found wrong with a graph or with its inputs, in the order of its places."""
+    """Everything that was found wrong with a graph or its inputs, in the order of the places."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(sorted(dict.fromkeys(findings), key=_position))
@@ -56,10 +56,15 @@ def _position(finding: Finding) -> tuple[str, int, int]:
     return (place.file, place.line, place.column) if place else ("", 0, 0)
 
 
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """Find the valid name that is most like the given one; None where nothing is near."""
+    return next(iter(difflib.get_close_matches(name, list(valid), n=1)), None)
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str | None:
-    """Suggest the nearest valid name, or None where nothing is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    return f"did you mean '{near[0]}'?" if near else None
+    """Suggest the nearest valid name; None where nothing is near."""
+    near = nearest(name, valid)
+    return f"did you mean '{near}'?" if near else None
 
 
 def listed(names: Iterable[str], last: str = "and") -> str:

@@ -20,7 +20,8 @@ def shipped_graphs() -> list[str]:
 def find_graph(name: str | Path, beside: Path | None = None, place: Place | None = None) -> Path:
     """Find a graph file: as a path, with `.yaml` added, then among the shipped graphs.
 
-    A relative path starts at the folder `beside`, or else at the current one. Raises GraphError at `place`.
+    A relative path starts at the folder `beside`, or else at the current one. Raises GraphError,
+    at `place`, where there is none.
     """
     near = (beside or Path()) / name
     for path in (near, near.with_name(near.name + SUFFIX)):

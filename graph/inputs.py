@@ -12,7 +12,7 @@ from .text import plain, read
 
 
 def bind(graph: Graph, given: Mapping[str, object]) -> dict[str, Any]:
-    """Give every input of a graph its value; raises GraphError with every unknown, missing or unfit one."""
+    """Give every input its value; raises GraphError with each unknown, missing or unfit one."""
     findings = [_unknown(name, graph) for name in given if name not in graph.inputs]
     bound: dict[str, Any] = {}
     for name, entry in graph.inputs.items():
@@ -31,7 +31,7 @@ def bind(graph: Graph, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def parse_inputs(graph: Graph, words: Iterable[str]) -> dict[str, Any]:
-    """Read `name=value` words by the types of a graph's inputs; raises GraphError with every bad word."""
+    """Read `name=value` words by the types of the inputs; raises GraphError with each bad word."""
     findings: list[Finding] = []
     values: dict[str, Any] = {}
     for word in words:

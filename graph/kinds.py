@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import (
@@ -24,7 +24,10 @@ from .errors import listed
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value means, beside its Python type: `Latents = Annotated[Tensor, Kind("latents", "B C H W")]`."""
+    """What a value means, beside its Python type.
+
+    `Latents = Annotated[Tensor, Kind("latents", "B C H W")]`
+    """
 
     name: str
     axes: str = ""
@@ -32,7 +35,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class Ambient:
-    """Marks a parameter that the machine supplies: `Device = Annotated[torch.device, Ambient("device")]`."""
+    """Marks a parameter that the machine supplies.
+
+    `Device = Annotated[torch.device, Ambient("device")]`
+    """
 
     name: str
 
@@ -53,18 +59,26 @@ def kind_of(annotation: Any) -> Kind | None:
     return next((extra for extra in get_args(annotation)[1:] if isinstance(extra, Kind)), None)
 
 
-def members(annotation: Any) -> tuple[Any, ...]:
+def class_of(annotation: Any) -> type[Any] | None:
+    """Find the class behind an annotation; None if there is none, as behind a union."""
+    base: Any = base_of(annotation)
+    found: Any = get_origin(base) or base
+    return cast("type[Any]", found) if isinstance(found, type) and found is not Any else None
+
+
+def members(annotation: Any) -> list[Any]:
     """List what a union offers; any other annotation offers itself."""
     base = annotation if kind_of(annotation) else base_of(annotation)
     if get_origin(base) not in (Union, types.UnionType):
-        return (base,)
-    return tuple(inner for member in get_args(base) for inner in members(member))
+        return [base]
+    return [inner for member in get_args(base) for inner in members(member)]
 
 
 def feeds(source: Any, target: Any, bindings: Bindings | None = None) -> bool:
     """Tell whether a value annotated `source` may flow into a parameter annotated `target`.
 
-    A TypeVar in the target is bound in `bindings` to what first feeds it; where the answer is no, nothing is bound.
+    A TypeVar in the target is bound in `bindings` to what feeds it; where the answer is no,
+    nothing is bound.
     """
     known: Bindings = {} if bindings is None else bindings
     trial = dict(known)
@@ -81,7 +95,7 @@ def _feeds(source: Any, target: Any, bindings: Bindings) -> bool:
     if len(sources) > 1:
         return all(feeds(member, target, bindings) for member in sources)
     if len(targets) > 1:
-        # A TypeVar takes anything: it is asked last, so that `T | None` fed with None binds nothing.
+        # A TypeVar is asked last, so that `T | None` fed with None binds nothing.
         ordered = sorted(targets, key=lambda member: isinstance(member, TypeVar))
         return any(feeds(sources[0], member, bindings) for member in ordered)
     source, target = sources[0], targets[0]
@@ -111,7 +125,7 @@ def _binds(source: Any, target: TypeVar, bindings: Bindings) -> bool:
 
 
 def _literal_feeds(source: Any, target: Any) -> bool:
-    values = {(type(value), value) for value in get_args(source)}
+    values: set[tuple[Any, Any]] = {(type(value), value) for value in get_args(source)}
     if get_origin(target) is Literal:
         return values <= {(type(value), value) for value in get_args(target)}
     return all(feeds(kind, target) for kind, _ in values)
@@ -120,8 +134,8 @@ def _literal_feeds(source: Any, target: Any) -> bool:
 def _class_feeds(source: Any, target: Any, bindings: Bindings) -> bool:
     if source == target:
         return True
-    found, wanted = get_origin(source) or source, get_origin(target) or target
-    if not (isinstance(found, type) and isinstance(wanted, type)):
+    found, wanted = class_of(source), class_of(target)
+    if found is None or wanted is None:
         return False
     if wanted in (int, float) and issubclass(found, int):
         return found is not bool
@@ -131,7 +145,7 @@ def _class_feeds(source: Any, target: Any, bindings: Bindings) -> bool:
     return _is_subclass(found, wanted) and _items_feed(source, target, bindings)
 
 
-def _is_subclass(found: type, wanted: type) -> bool:
+def _is_subclass(found: type, wanted: type | types.UnionType) -> bool:
     try:
         return issubclass(found, wanted)
     except TypeError:  # a Protocol that cannot be asked at run time
@@ -158,7 +172,7 @@ def substitute(annotation: Any, bindings: Mapping[Any, Any]) -> Any:
     """Put what they are bound to in the place of TypeVars; an unbound one may be anything."""
     if isinstance(annotation, TypeVar):
         return bindings.get(annotation, Any)
-    if isinstance(annotation, type) and get_origin(annotation) is None:
+    if class_of(annotation) is annotation:
         return annotation
     variables: tuple[Any, ...] = getattr(annotation, "__parameters__", ())
     if not variables:
@@ -175,10 +189,10 @@ def item_type(annotation: Any) -> Any | None:
     base = base_of(offers[0])
     if base is Any:
         return Any
-    found, args = get_origin(base) or base, get_args(base)
-    if not isinstance(found, type) or issubclass(found, str | bytes | Mapping):
+    found, args = class_of(base), get_args(base)
+    if found is None or _is_subclass(found, str | bytes | Mapping):
         return None
-    if issubclass(found, tuple) and args:
+    if _is_subclass(found, tuple) and args:
         return Union[tuple(arg for arg in args if arg is not Ellipsis)]  # noqa: UP007
     if found.__module__ in ("builtins", "collections.abc"):
         walkable = hasattr(found, "__getitem__") and hasattr(found, "__len__")
@@ -193,18 +207,16 @@ def _returned(method: Callable[..., Any] | None) -> Any | None:
 
 
 def fields_of(annotation: Any) -> dict[str, Any]:
-    """List the fields of a NamedTuple or a dataclass with their annotations; empty if it has none."""
-    base = base_of(annotation)
-    found = get_origin(base) or base
-    return _class_fields(found) if isinstance(found, type) else {}
+    """List the fields of a NamedTuple or a dataclass with their annotations; else nothing."""
+    found = class_of(annotation)
+    return _class_fields(found) if found else {}
 
 
 @lru_cache(maxsize=1024)
-def _class_fields(found: type) -> dict[str, Any]:
+def _class_fields(found: type[Any]) -> dict[str, Any]:
+    names: Iterable[str] = getattr(found, "_fields", ())
     if dataclasses.is_dataclass(found):
         names = [field.name for field in dataclasses.fields(found)]
-    else:
-        names = cast("tuple[str, ...]", getattr(found, "_fields", ()))
     hints = get_type_hints(found, include_extras=True) if names else {}
     return {name: hints.get(name, Any) for name in names}
 
@@ -217,19 +229,23 @@ def describe(annotation: Any) -> str:
     offers = members(annotation)
     if len(offers) > 1:
         return listed(dict.fromkeys(describe(offer) for offer in offers), "or")
-    base = offers[0]
-    if isinstance(base, TypeVar):
-        return describe(base.__bound__ or Any)
+    base: Any = offers[0]
     if base is Any or base is object:
         return "anything"
     if base is types.NoneType:
         return "null"
-    origin, args = get_origin(base), get_args(base)
+    if isinstance(base, TypeVar):
+        return describe(base.__bound__ or Any)
+    origin: Any = get_origin(base)
+    args: tuple[Any, ...] = get_args(base)
     if origin is Literal:
         return listed((repr(value) for value in args), "or")
     name: str = getattr(origin or base, "__name__", str(base))
-    if not args:
-        return name
     words = [describe(arg) for arg in args if arg is not Ellipsis]
-    word = name if origin in (dict, tuple) and len(words) > 1 else "list"
-    return f"{'mapping' if word == 'dict' else word} of {listed(words)}"
+    if not words or not _is_subclass(origin, Collection):
+        return name
+    if len(words) == 1:
+        return f"list of {words[0]}"
+    if issubclass(origin, Mapping):
+        return f"mapping of {' to '.join(words)}"
+    return f"{name} of {listed(words)}"

@@ -1,18 +1,19 @@
-"""Values that a file or a person gives: validated once, by pydantic, over the annotation of where they go."""
+"""Values that a file or a person gives, validated by pydantic over the annotation of their port."""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import ConfigDict, InstanceOf, Strict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import did_you_mean
-from .kinds import describe, members
+from .kinds import class_of, describe, members
 
 _PLAIN = (int, float, str, bool, bytes)
 _LIMITS = {
@@ -34,7 +35,7 @@ _LIMITS = {
 
 
 class Unfit(Exception):
-    """A value that may not go where it was given: what is wrong with it, and perhaps what is near."""
+    """A value that may not go where it was given: what is wrong, and perhaps what would help."""
 
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)
@@ -43,7 +44,10 @@ class Unfit(Exception):
 
 
 def validate(value: object, annotation: Any) -> Any:
-    """Return the value as the annotation has it, such as a Path for text; raises Unfit where it does not fit."""
+    """Return the value as the annotation has it, such as a Path for text.
+
+    Raises Unfit where the value does not fit.
+    """
     try:
         return _adapter(annotation).validate_python((value,))[0]
     except ValidationError as error:
@@ -66,10 +70,13 @@ def _unfit(detail: ErrorDetails, value: object, annotation: Any) -> Unfit:
     takes = f"takes {describe(annotation)}, found "
     if isinstance(value, list) and len(detail["loc"]) > 1 and isinstance(detail["loc"][-1], int):
         found = f"{describe_value(detail['input'])} as item {detail['loc'][-1] + 1}"
-    offers = [member for member in members(annotation) if member is not types.NoneType]
-    if all(_is_opaque(get_origin(offer) or offer) for offer in offers):
-        help = "wire it with $name"
     return Unfit(takes + found, help)
+
+
+def is_writable(annotation: Any) -> bool:
+    """Tell whether a file can spell a value of this type, or it must come from a node."""
+    offers = [member for member in members(annotation) if member is not types.NoneType]
+    return not all(_is_opaque(offer) for offer in offers)
 
 
 def _choices(annotation: Any) -> list[str]:
@@ -77,9 +84,9 @@ def _choices(annotation: Any) -> list[str]:
     return [value for offer in offers for value in offer if isinstance(value, str)]
 
 
-def _is_opaque(found: Any) -> bool:
-    """Tell whether a file cannot spell a value of this type, so that it must come from a node."""
-    if not isinstance(found, type) or issubclass(found, (*_PLAIN, Enum, Path)):
+def _is_opaque(annotation: Any) -> bool:
+    found = class_of(annotation)
+    if found is None or issubclass(found, (*_PLAIN, Enum, Path)):
         return False
     return found.__module__ not in ("builtins", "collections.abc", "datetime", "typing")
 
@@ -94,33 +101,31 @@ def describe_value(value: object) -> str:
         return f"the text {value!r}"
     if isinstance(value, int | float):
         return repr(value)
-    names = {list: "a list", dict: "a mapping", tuple: "a tuple"}
-    return names.get(type(value), type(value).__name__)
+    name = type(value).__name__
+    return {"list": "a list", "dict": "a mapping"}.get(name, name)
 
 
 @lru_cache(maxsize=1024)
 def _adapter(annotation: Any) -> TypeAdapter[tuple[Any]]:
     # Inside a tuple, because pydantic takes no config beside a dataclass.
-    return TypeAdapter(
-        tuple[_strict(annotation)], config=ConfigDict(arbitrary_types_allowed=True)
-    )
+    wrapped: Any = tuple.__class_getitem__(_strict(annotation))
+    return TypeAdapter(wrapped, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def _strict(annotation: Any) -> Any:
-    """Close pydantic's conversions, such as `true` to 1, but keep those that a file needs, such as text to Path."""
+    """Close conversions such as `true` to 1, but not those that a file needs: text to Path."""
     if isinstance(annotation, TypeVar):
         return Any
-    origin, args = get_origin(annotation), get_args(annotation)
+    origin: Any = get_origin(annotation)
+    args: tuple[Any, ...] = get_args(annotation)
     if origin is Annotated:
-        return Annotated[_strict(args[0]), *annotation.__metadata__]
+        return Annotated[(_strict(args[0]), *annotation.__metadata__)]
     if origin in (Union, types.UnionType):
         return Union[tuple(_strict(member) for member in args)]  # noqa: UP007
     if annotation in _PLAIN:
         return Annotated[annotation, Strict()]
-    if origin is None:
-        return Annotated[annotation, InstanceOf()] if _is_opaque(annotation) else annotation
-    if _is_opaque(origin):
-        return Annotated[origin, InstanceOf()]
-    if origin is Literal or not isinstance(origin, type) or origin.__module__ == "typing":
+    if _is_opaque(annotation):
+        return cast("Any", InstanceOf)[class_of(annotation)]
+    if origin is None or origin is Literal or origin is Callable:
         return annotation
     return origin[tuple(arg if arg is Ellipsis else _strict(arg) for arg in args)]

@@ -13,7 +13,7 @@ from .text import read
 
 
 def load(path: str | Path, registry: Registry = registry) -> Graph:
-    """Load a graph by its path, or by the name of a shipped graph; raises GraphError with every finding."""
+    """Load a graph by its path or shipped name; raises GraphError with every finding."""
     found = find_graph(path)
     text, parsed = read_graph(found)
     return check(parsed, found.stem, found, text, registry)

@@ -15,12 +15,12 @@ from .kinds import Ambient
 F = TypeVar("F", bound=Callable[..., Any])
 
 RESERVED = frozenset({"node", "graph", "for", "carry", "nodes", "when", "else", "until", "collect"})
-"""The words of the graph file, which therefore cannot name a parameter."""
+"""The words of graph files, which cannot name a parameter."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One port of a node type; `ambient` names what the machine supplies where the graph gives nothing."""
+    """One port of a node type; an `ambient` one is supplied where the graph gives nothing."""
 
     name: str
     annotation: Any
@@ -56,18 +56,19 @@ class Registry:
         return MappingProxyType(self._types)
 
     @overload
-    def node(self, function: F, /) -> F: ...
+    def node(self, function: F) -> F: ...
 
     @overload
     def node(self, *, effect: bool = False, batched: bool = False) -> Callable[[F], F]: ...
 
     def node(
-        self, function: F | None = None, /, *, effect: bool = False, batched: bool = False
+        self, function: F | None = None, *, effect: bool = False, batched: bool = False
     ) -> F | Callable[[F], F]:
         """Register a typed function as a node type and return the very same function.
 
-        An `effect` always runs and is never cached; equal calls of a `batched` node may be merged into one.
-        Raises TypeError where the function cannot be a node: an untyped parameter, no docstring, a taken name.
+        An `effect` always runs and is never cached; twin calls of a `batched` node may be merged
+        into one batch. Raises TypeError where the function cannot be a node: an untyped parameter,
+        no docstring, a taken name.
         """
 
         def register(function: F) -> F:
@@ -130,7 +131,7 @@ def _parameter(
     function: Callable[..., Any], port: inspect.Parameter, hints: Mapping[str, Any]
 ) -> Parameter:
     if port.kind not in (port.POSITIONAL_OR_KEYWORD, port.KEYWORD_ONLY):
-        raise _refusal(function, f"cannot take '{port}': every parameter is given by its name")
+        raise _refusal(function, f"has a parameter '{port.name}' that cannot be given by its name")
     if port.name in RESERVED:
         raise _refusal(function, f"cannot name a parameter '{port.name}', a word of graph files")
     if port.name not in hints:
@@ -152,6 +153,4 @@ def _parameter(
 
 def _refusal(function: Callable[..., Any], why: str) -> TypeError:
     code = function.__code__
-    return TypeError(
-        f"{code.co_filename}:{code.co_firstlineno}: node '{function.__name__}' {why}"
-    )
+    return TypeError(f"{code.co_filename}:{code.co_firstlineno}: node '{function.__name__}' {why}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from .blocks import Literal
 from .errors import Finding, Place
 from .kinds import Ambient, Kind, describe, feeds, members
-from .literals import Unfit, validate
+from .literals import Unfit, is_writable, validate
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Open:
             self.parent.demand(whole)
 
     def settle(self, findings: list[Finding]) -> Any:
-        """Find the type that every demand takes, with the limits of all; report demands that disagree."""
+        """Find the type that meets every demand, with all limits; report demands that disagree."""
         if not self.demands:
             return Any
         for demand in self.demands:
@@ -47,9 +47,7 @@ class Open:
                 return _with_limits(demand.annotation, self.demands)
         first = self.demands[0]
         other = next(
-            other
-            for other in self.demands
-            if not feeds(first.annotation, other.annotation)
+            other for other in self.demands if not feeds(first.annotation, other.annotation)
         )
         message = (
             f"{self.name} flows into {first.port}, which takes {describe(first.annotation)},"
@@ -74,7 +72,8 @@ def fit(literal: Literal, annotation: Any, port: str, findings: list[Finding]) -
     try:
         return Literal(validate(literal.value, annotation), literal.place)
     except Unfit as unfit:
-        findings.append(Finding(literal.place, f"{port} {unfit.message}", unfit.help))
+        help = unfit.help if is_writable(annotation) else "wire it with $name"
+        findings.append(Finding(literal.place, f"{port} {unfit.message}", help))
         return literal
 
 

@@ -9,8 +9,8 @@ from .errors import Finding
 
 
 def in_order(blocks: Sequence[Block], findings: list[Finding]) -> list[Block]:
-    """Order blocks so that each stands after what it needs, else as they were written; report cycles."""
-    # Imported here because it is slow to import, and whoever only registers nodes has no need of it.
+    """Put each block after what it needs, and else as they were written; report cycles."""
+    # Imported here because that is slow, and whoever only registers nodes has no need of it.
     import networkx as nx
 
     position = {block.name: index for index, block in enumerate(blocks)}
@@ -28,8 +28,8 @@ def in_order(blocks: Sequence[Block], findings: list[Finding]) -> list[Block]:
         if len(component) == 1 and not graph.has_edge(first, first):
             continue
         cyclic = graph.subgraph(component)
-        paths = [nx.shortest_path(cyclic, after, first) for after in cyclic.successors(first)]
-        names = " -> ".join([first, *min(paths, key=lambda path: (len(path), path))])
+        back = [nx.bidirectional_shortest_path(cyclic, after, first) for after in cyclic[first]]
+        names = " -> ".join([first, *min(back, key=lambda path: (len(path), path))])
         help = "only a loop ('for' and 'carry') hands a value back"
         findings.append(Finding(blocks[position[first]].place, f"a cycle: {names}", help))
     return list(blocks)

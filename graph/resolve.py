@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from .blocks import Block, Call, Carry, ListOf, Literal, Loop, Reference, Value
-from .errors import Finding, GraphError, Place, did_you_mean, listed
+from .aliases import Aliases
+from .blocks import Block, Call, Carry, Literal, Loop, Reference, Value
+from .errors import Finding, GraphError, Place, did_you_mean, listed, nearest
 from .files import find_graph, read_graph
 from .node import NodeType
 from .scope import UNKNOWN, Path, Scope, Symbol
 from .spec import Block as BlockSpec
 from .spec import CallBlock, LoopBlock, Parsed, SubgraphBlock
-from .text import Scalar
-from .text import find as find_tree
+from .text import Scalar, find
 
 BLOCK_LIMIT = 20_000
 NESTING_LIMIT = 32
@@ -29,7 +29,7 @@ class InputEntry:
     place: Place
 
 
-@dataclass
+@dataclass(frozen=True)
 class Resolved:
     """A graph whose names are resolved, but not yet its types."""
 
@@ -43,235 +43,220 @@ class Resolver:
     """What the files of one graph share while their names are resolved."""
 
     types: Mapping[str, NodeType]
-    findings: list[Finding] = field(default_factory=list[Finding])
-    aliases: dict[str, Value] = field(default_factory=dict[str, Value])
+    findings: list[Finding]
+    aliases: Aliases
     used_from: dict[str, Place] = field(default_factory=dict[str, Place])
-    parsed: dict[pathlib.Path, Parsed | None] = field(
-        default_factory=dict[pathlib.Path, Parsed | None]
-    )
+    parsed: dict[pathlib.Path, Parsed] = field(default_factory=dict[pathlib.Path, Parsed])
     count: int = 0
 
 
 def resolve(parsed: Parsed, path: pathlib.Path | None, resolver: Resolver) -> Resolved:
-    """Resolve the names of a graph and of the graphs in it; what is wrong is noted in the resolver."""
-    resolver.findings += parsed.findings
-    entries = _input_entries(parsed, resolver)
-    scope = Scope(parsed.tree, "", resolver.findings)
-    for entry in entries:
-        scope.declare(entry.name, Symbol("input", entry.place, Reference(entry.name)))
-    chain = (path,) if path else ()
-    blocks = _file_blocks(parsed, scope, chain, resolver)
-    outputs = _outputs(parsed, scope)
-    _report_unused(entries, parsed, scope)
-    for value in outputs.values():
-        follow(value, resolver)
+    """Resolve the names of a graph and of the graphs in it, and note what is wrong."""
+    scope = Scope(parsed.tree, "", resolver.findings, chain=(path,) if path else ())
+    entries = _input_entries(parsed, scope)
+    values: dict[str, Value] = {entry.name: Reference(entry.name) for entry in entries}
+    blocks, outputs = _file(parsed, entries, values, scope, resolver)
+    aliases = resolver.aliases
+    # Also those that no block uses: a cycle is a mistake all the same.
+    aliases.follow_all(aliases.values)
     return Resolved(
         entries,
-        [follow_all(block, resolver) for block in blocks],
-        {name: follow(value, resolver) for name, value in outputs.items()},
+        [aliases.follow_block(block) for block in blocks],
+        aliases.follow_all(outputs),
     )
 
 
-def _input_entries(parsed: Parsed, resolver: Resolver) -> list[InputEntry]:
-    scope = Scope(parsed.tree, "", resolver.findings)
+def _file(
+    parsed: Parsed,
+    entries: Iterable[InputEntry],
+    inputs: Mapping[str, Value],
+    scope: Scope,
+    resolver: Resolver,
+) -> tuple[list[Block], dict[str, Value]]:
+    """Resolve one file, whose inputs have been given values, to its blocks and outputs."""
+    resolver.findings += parsed.findings
+    for entry in entries:
+        scope.declare(entry.name, Symbol("input", entry.place, inputs.get(entry.name, UNKNOWN)))
+    for path in parsed.broken:
+        if len(path) == 2 and path[0] != "outputs":
+            scope.names.setdefault(str(path[1]), Symbol("block", scope.key(path)))
+    blocks = _blocks(parsed.content.nodes, ("nodes",), scope, resolver)
+    outputs = scope.values(parsed.content.outputs, ("outputs",))
+    for entry in entries:
+        # A broken block may be the one that uses it.
+        if entry.name not in scope.used and not parsed.broken:
+            scope.report(entry.place, f"nothing uses the input '{entry.name}'")
+    return blocks, outputs
+
+
+def _input_entries(parsed: Parsed, scope: Scope) -> list[InputEntry]:
+    # A default is read where no name is known, so that it can refer to none.
+    nowhere = Scope(parsed.tree, "", [])
     entries: list[InputEntry] = []
     for name, data in parsed.content.inputs.items():
-        path = ("inputs", name)
-        tree = find_tree(parsed.tree, path)
-        empty = isinstance(tree, Scalar) and tree.empty
-        default = scope.value(data, path)
-        if not isinstance(default, Literal):
-            default = Literal(None, tree.place)
-        entries.append(InputEntry(name, None if empty else default, scope.key(path)))
+        tree = find(parsed.tree, ("inputs", name))
+        default = None
+        if not (isinstance(tree, Scalar) and tree.empty):
+            value = nowhere.value(data, ("inputs", name))
+            if isinstance(value, Literal):
+                default = value
+            else:
+                message = f"the default of '{name}' must be a literal"
+                scope.report(tree.place, message, "write $$ for a dollar sign")
+        entries.append(InputEntry(name, default, scope.key(("inputs", name))))
     return entries
 
 
-def _outputs(parsed: Parsed, scope: Scope) -> dict[str, Value]:
-    return {
-        name: scope.value(data, ("outputs", name)) for name, data in parsed.content.outputs.items()
-    }
-
-
-def _report_unused(entries: Iterable[InputEntry], parsed: Parsed, scope: Scope) -> None:
-    # A broken block may be the one that uses it.
-    if parsed.broken:
-        return
-    for entry in entries:
-        if entry.name not in scope.used:
-            scope.report(
-                entry.place, f"nothing uses the input '{entry.name}'", f"write ${entry.name}"
-            )
-
-
-def _file_blocks(
-    parsed: Parsed, scope: Scope, chain: tuple[pathlib.Path, ...], resolver: Resolver
-) -> list[Block]:
-    for section, *name in parsed.broken:
-        if section in ("inputs", "nodes") and name:
-            path = (section, name[0])
-            scope.names.setdefault(str(name[0]), Symbol("block", scope.key(path)))
-    return _blocks(parsed.content.nodes, ("nodes",), scope, chain, resolver)
-
-
 def _blocks(
-    specs: Mapping[str, BlockSpec],
-    path: Path,
-    scope: Scope,
-    chain: tuple[pathlib.Path, ...],
-    resolver: Resolver,
+    specs: Mapping[str, BlockSpec], path: Path, scope: Scope, resolver: Resolver
 ) -> list[Block]:
     """Declare every name first, because blocks may stand in any order; then build the blocks."""
     subgraphs: dict[str, tuple[pathlib.Path, Parsed]] = {}
     for name, spec in specs.items():
-        place = scope.key((*path, name))
-        whole = Reference(scope.prefix + name)
-        if isinstance(spec, CallBlock):
-            symbol = Symbol("block", place, whole)
-        elif isinstance(spec, LoopBlock):
-            fields = [*spec.carry, *spec.collect]
-            inside = frozenset([*spec.sequences, *spec.carry, *spec.nodes])
-            values = {key: Reference(whole.name, (key,)) for key in fields}
-            symbol = Symbol("loop", place, fields=values, inside=inside)
-        else:
-            found = _read_subgraph(spec, (*path, name), scope, chain, resolver)
-            symbol = Symbol("subgraph", place)
+        where = (*path, name)
+        if isinstance(spec, SubgraphBlock):
+            found = _read_subgraph(spec, where, scope, resolver)
             if found:
                 subgraphs[name] = found
-                # Not yet known: the subgraph's own names are resolved below.
-                outputs = found[1].content.outputs
-                aliases = {key: Reference(f"{whole.name}.{key}") for key in outputs}
-                symbol = Symbol("subgraph", place, fields=aliases)
-        scope.declare(name, symbol)
+            scope.declare(name, _subgraph_symbol(name, found, where, scope))
+        elif isinstance(spec, LoopBlock):
+            scope.declare(name, _loop_symbol(name, spec, where, scope))
+        else:
+            whole = Reference(scope.prefix + name)
+            scope.declare(name, Symbol("block", scope.key(where), whole))
     built: list[Block] = []
     for name, spec in specs.items():
-        resolver.count += 1
         where = (*path, name)
+        resolver.count += 1
         if resolver.count > BLOCK_LIMIT:
             message = f"the graph has more than {BLOCK_LIMIT:,} blocks"
             raise GraphError([Finding(scope.key(where), message)])
         if isinstance(spec, CallBlock):
             built += _call(name, spec, where, scope, resolver)
         elif isinstance(spec, LoopBlock):
-            built.append(_loop(name, spec, where, scope, chain, resolver))
+            built.append(_loop(name, spec, where, scope, resolver))
         else:
-            built += _subgraph(name, spec, where, scope, chain, subgraphs.get(name), resolver)
+            built += _subgraph(name, spec, where, scope, subgraphs.get(name), resolver)
     return built
 
 
-def _call(
-    name: str, spec: CallBlock, path: Path, scope: Scope, resolver: Resolver
-) -> list[Block]:
-    arguments = {key: scope.value(data, (*path, key)) for key, data in spec.arguments.items()}
+def _loop_symbol(name: str, spec: LoopBlock, path: Path, scope: Scope) -> Symbol:
+    loop = scope.prefix + name
+    fields: dict[str, Value] = {}
+    for key in (*spec.carry, *spec.collect):
+        fields[key] = Reference(loop, (key,))
+    inside = frozenset([*spec.sequences, *spec.carry, *spec.nodes])
+    return Symbol("loop", scope.key(path), fields=fields, inside=inside)
+
+
+def _subgraph_symbol(
+    name: str, found: tuple[pathlib.Path, Parsed] | None, path: Path, scope: Scope
+) -> Symbol:
+    if found is None:
+        return Symbol("subgraph", scope.key(path))
+    fields: dict[str, Value] = {}
+    for key in found[1].content.outputs:
+        fields[key] = Reference(_alias(scope.prefix + name, key))
+    return Symbol("subgraph", scope.key(path), fields=fields)
+
+
+def _alias(subgraph: str, output: str) -> str:
+    """Name an output of a subgraph as no block can be named."""
+    return f"{subgraph}.{output}"
+
+
+def _call(name: str, spec: CallBlock, path: Path, scope: Scope, resolver: Resolver) -> list[Block]:
+    arguments = scope.values(spec.arguments, path)
     when = None if spec.when is None else scope.value(spec.when, (*path, "when"))
-    otherwise = None
-    if spec.otherwise is not None:
-        otherwise = scope.value(spec.otherwise, (*path, "else"))
-        if when is None:
-            scope.report(scope.key((*path, "else")), "'else' says nothing without 'when'")
+    otherwise = None if spec.otherwise is None else scope.value(spec.otherwise, (*path, "else"))
+    if otherwise and not when:
+        scope.report(scope.key((*path, "else")), "'else' says nothing without 'when'")
     node = resolver.types.get(spec.node)
     if node is None:
-        place = find_tree(scope.tree, (*path, "node")).place
+        place = find(scope.tree, (*path, "node")).place
         help = did_you_mean(spec.node, resolver.types)
         scope.report(place, f"there is no node '{spec.node}'", help)
         return []
     required = [port.name for port in node.parameters.values() if port.required]
-    known = _fitting(f"'{node.name}'", "parameter", arguments, node.parameters, required, path, scope)
+    ports = ("parameter", list(node.parameters), required)
+    known = _fitting(f"'{node.name}'", ports, arguments, path, scope)
     place = scope.key(path)
     return [Call(scope.prefix + name, node, known, when, otherwise, place, node.result)]
 
 
 def _fitting(
     owner: str,
-    port: str,
+    ports: tuple[str, list[str], list[str]],
     arguments: Mapping[str, Value],
-    ports: Iterable[str],
-    required: Iterable[str],
     path: Path,
     scope: Scope,
 ) -> dict[str, Value]:
-    """Keep the arguments that have a port of their name, and report the others and what is missing."""
-    ports, missing = list(ports), [name for name in required if name not in arguments]
+    """Keep the arguments that have a port of their name; report the others and what is missing."""
+    what, names, required = ports
+    missing = [name for name in required if name not in arguments]
     for name in arguments:
-        if name in ports:
+        if name in names:
             continue
-        near = did_you_mean(name, [port for port in ports if port not in arguments] or ports)
-        help = near or f"its {port}s are {listed(ports)}"
-        scope.report(scope.key((*path, name)), f"{owner} has no {port} '{name}'", help)
-        # A misspelt argument is not missing as well.
-        missing = [other for other in missing if near is None or f"'{other}'" not in near]
+        free = [other for other in names if other not in arguments]
+        near = nearest(name, free)
+        help = f"did you mean '{near}'?" if near else f"its {what}s are {listed(names)}"
+        scope.report(scope.key((*path, name)), f"{owner} has no {what} '{name}'", help)
+        # What was misspelt is not missing as well.
+        missing = [other for other in missing if other != near]
     for name in missing:
         scope.report(scope.key(path), f"'{path[-1]}' does not give '{name}', which {owner} needs")
-    return {name: value for name, value in arguments.items() if name in ports}
+    return {name: value for name, value in arguments.items() if name in names}
 
 
-def _loop(
-    name: str,
-    spec: LoopBlock,
-    path: Path,
-    scope: Scope,
-    chain: tuple[pathlib.Path, ...],
-    resolver: Resolver,
-) -> Loop:
+def _loop(name: str, spec: LoopBlock, path: Path, scope: Scope, resolver: Resolver) -> Loop:
     loop = scope.prefix + name
-    body = Scope(scope.tree, f"{loop}/", scope.findings, scope, used=scope.used)
+    inside = scope.inside(f"{loop}/")
     for section, keys in (("for", spec.sequences), ("carry", spec.carry)):
         what = "loop variable" if section == "for" else "carry"
         for key in keys:
             place = scope.key((*path, section, key))
-            body.declare(key, Symbol(what, place, Reference(f"{loop}/{key}")))
-    for key in spec.collect:
-        if key in spec.carry:
-            scope.report(scope.key((*path, "collect", key)), f"'{key}' is the name of a carry already")
-    blocks = _blocks(spec.nodes, (*path, "nodes"), body, chain, resolver)
+            inside.declare(key, Symbol(what, place, Reference(f"{loop}/{key}")))
+    for key in spec.collect.keys() & spec.carry.keys():
+        scope.report(scope.key((*path, "collect", key)), f"'{key}' is a carry of this loop already")
+    body = _blocks(spec.nodes, (*path, "nodes"), inside, resolver)
+    carry: dict[str, Carry] = {}
+    for key, entry in spec.carry.items():
+        where = (*path, "carry", key)
+        start = scope.value(entry.start, (*where, "from"))
+        carry[key] = Carry(start, inside.value(entry.then, (*where, "then")))
     return Loop(
         name=loop,
-        sequences={
-            key: scope.value(data, (*path, "for", key)) for key, data in spec.sequences.items()
-        },
-        carry={
-            key: Carry(
-                scope.value(entry.start, (*path, "carry", key, "from")),
-                body.value(entry.then, (*path, "carry", key, "then")),
-            )
-            for key, entry in spec.carry.items()
-        },
-        body=tuple(blocks),
-        collect={
-            key: body.value(data, (*path, "collect", key)) for key, data in spec.collect.items()
-        },
-        until=None if spec.until is None else body.value(spec.until, (*path, "until")),
+        sequences=scope.values(spec.sequences, (*path, "for")),
+        carry=carry,
+        body=tuple(body),
+        collect=inside.values(spec.collect, (*path, "collect")),
+        until=None if spec.until is None else inside.value(spec.until, (*path, "until")),
         place=scope.key(path),
         result={},
     )
 
 
 def _read_subgraph(
-    spec: SubgraphBlock,
-    path: Path,
-    scope: Scope,
-    chain: tuple[pathlib.Path, ...],
-    resolver: Resolver,
+    spec: SubgraphBlock, path: Path, scope: Scope, resolver: Resolver
 ) -> tuple[pathlib.Path, Parsed] | None:
-    place = find_tree(scope.tree, (*path, "graph")).place
-    beside = chain[-1].parent if chain else None
+    place = find(scope.tree, (*path, "graph")).place
+    beside = scope.chain[-1].parent if scope.chain else None
     try:
         file = find_graph(spec.graph, beside, place)
-        if file.resolve() in [outer.resolve() for outer in chain]:
-            names = " -> ".join(str(outer) for outer in (*chain, file))
+        if file.resolve() in [outer.resolve() for outer in scope.chain]:
+            names = " -> ".join(str(outer) for outer in (*scope.chain, file))
             scope.report(place, f"the graph contains itself: {names}")
             return None
-        if len(chain) >= NESTING_LIMIT:
+        if len(scope.chain) >= NESTING_LIMIT:
             scope.report(place, f"graphs are nested more than {NESTING_LIMIT} deep")
             return None
         resolver.used_from.setdefault(str(file), place)
         if file not in resolver.parsed:
-            resolver.parsed[file] = None
             resolver.parsed[file] = read_graph(file)[1]
     except GraphError as error:
         resolver.findings += error.findings
         return None
-    parsed = resolver.parsed[file]
-    return (file, parsed) if parsed else None
+    return file, resolver.parsed[file]
 
 
 def _subgraph(
@@ -279,74 +264,21 @@ def _subgraph(
     spec: SubgraphBlock,
     path: Path,
     scope: Scope,
-    chain: tuple[pathlib.Path, ...],
     found: tuple[pathlib.Path, Parsed] | None,
     resolver: Resolver,
 ) -> list[Block]:
-    arguments = {key: scope.value(data, (*path, key)) for key, data in spec.arguments.items()}
+    arguments = scope.values(spec.arguments, path)
     if found is None:
         return []
     file, parsed = found
-    resolver.findings += parsed.findings
-    entries = _input_entries(parsed, resolver)
+    own = scope.prefix + name
+    inside = Scope(parsed.tree, f"{own}/", resolver.findings, chain=(*scope.chain, file))
+    entries = _input_entries(parsed, inside)
     required = [entry.name for entry in entries if entry.default is None]
-    ports = [entry.name for entry in entries]
-    known = _fitting(f"'{file.name}'", "input", arguments, ports, required, path, scope)
-    prefix = f"{scope.prefix}{name}"
-    inner = Scope(parsed.tree, f"{prefix}/", resolver.findings)
-    for entry in entries:
-        value = known.get(entry.name, entry.default or UNKNOWN)
-        inner.declare(entry.name, Symbol("input", entry.place, value))
-    blocks = _file_blocks(parsed, inner, (*chain, file), resolver)
-    for key, value in _outputs(parsed, inner).items():
-        resolver.aliases[f"{prefix}.{key}"] = value
-    _report_unused(entries, parsed, inner)
+    ports = ("input", [entry.name for entry in entries], required)
+    known = _fitting(f"'{file.name}'", ports, arguments, path, scope)
+    defaults = {entry.name: entry.default for entry in entries if entry.default}
+    blocks, outputs = _file(parsed, entries, {**defaults, **known}, inside, resolver)
+    for key, value in outputs.items():
+        resolver.aliases.values[_alias(own, key)] = value
     return blocks
-
-
-def follow(value: Value, resolver: Resolver, seen: tuple[str, ...] = ()) -> Value:
-    """Replace what is an output of a subgraph by what the subgraph gives for it."""
-    if isinstance(value, ListOf):
-        return replace(value, items=tuple(follow(item, resolver, seen) for item in value.items))
-    while isinstance(value, Reference) and value.name in resolver.aliases:
-        if value.name in seen:
-            loop = " -> ".join((*seen[seen.index(value.name) :], value.name))
-            resolver.findings.append(Finding(value.place, f"a cycle: {loop}"))
-            return UNKNOWN
-        seen = (*seen, value.name)
-        target = resolver.aliases[value.name]
-        if isinstance(target, Reference):
-            value = Reference(target.name, target.fields + value.fields, value.place)
-        elif value.fields:
-            message = f"a literal has no field '{value.fields[0]}'"
-            resolver.findings.append(Finding(value.place, message))
-            return UNKNOWN
-        else:
-            return follow(target, resolver, seen)
-    return value
-
-
-def follow_all(block: Block, resolver: Resolver) -> Block:
-    """Follow every value of a block, also inside a loop's body."""
-
-    def given(values: Mapping[str, Value]) -> dict[str, Value]:
-        return {name: follow(value, resolver) for name, value in values.items()}
-
-    if isinstance(block, Call):
-        return replace(
-            block,
-            arguments=given(block.arguments),
-            when=block.when and follow(block.when, resolver),
-            otherwise=block.otherwise and follow(block.otherwise, resolver),
-        )
-    return replace(
-        block,
-        sequences=given(block.sequences),
-        carry={
-            name: Carry(follow(carry.start, resolver), follow(carry.then, resolver))
-            for name, carry in block.carry.items()
-        },
-        body=tuple(follow_all(inner, resolver) for inner in block.body),
-        collect=given(block.collect),
-        until=block.until and follow(block.until, resolver),
-    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from .blocks import ListOf, Literal, Reference, Value
 from .errors import Finding, Place, did_you_mean, listed
@@ -13,14 +15,14 @@ from .text import Tree, find, key_place
 Path = tuple[str | int, ...]
 
 UNKNOWN = Reference("")
-"""What stands for a value that was already found wrong: anything may be done with it, so nothing more is said."""
+"""Stands for a value that was already found wrong: whatever is done with it, no more is said."""
 
 _REFERENCE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)((?:\.[A-Za-z_][A-Za-z0-9_]*)*)")
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name of a file: the value it stands for, or the fields by which a loop or a subgraph is asked."""
+    """What a name stands for: a value, or the fields of a loop or a subgraph, each a value."""
 
     what: str
     place: Place
@@ -31,7 +33,10 @@ class Symbol:
 
 @dataclass
 class Scope:
-    """The names of one file, or of the inside of one loop, and what was found wrong with them."""
+    """The names of one file, or of the inside of one loop, and what was found wrong with them.
+
+    `chain` lists the files from the outermost graph to this one.
+    """
 
     tree: Tree
     prefix: str
@@ -39,6 +44,11 @@ class Scope:
     parent: Scope | None = None
     names: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
     used: set[str] = field(default_factory=set[str])
+    chain: tuple[pathlib.Path, ...] = ()
+
+    def inside(self, prefix: str) -> Scope:
+        """Open the scope of a loop's body, which sees what stands outside it."""
+        return replace(self, prefix=prefix, parent=self, names={})
 
     def report(self, place: Place, message: str, help: str | None = None) -> None:
         """Note what is wrong."""
@@ -57,8 +67,9 @@ class Scope:
         """Add a name; one that would hide another is an error."""
         hidden = self.find(name)
         if hidden:
-            message = f"'{name}' would hide the {hidden.what} of that name in line {hidden.place.line}"
+            message = f"'{name}' would hide the {hidden.what} of line {hidden.place.line}"
             self.report(symbol.place, message, "give it another name")
+            symbol = Symbol(symbol.what, symbol.place)
         self.names[name] = symbol
 
     def visible(self) -> dict[str, Symbol]:
@@ -66,23 +77,36 @@ class Scope:
         outer = self.parent.visible() if self.parent else {}
         return {**outer, **self.names}
 
+    def values(self, data: Mapping[str, Any], path: Path) -> dict[str, Value]:
+        """Read the entries of a mapping that stands at a path."""
+        return {name: self.value(entry, (*path, name)) for name, entry in data.items()}
+
     def value(self, data: Any, path: Path) -> Value:
-        """Read what stands at a path: `$name` refers, `$$` is a dollar sign, all else is a literal."""
+        """Read what stands at a path: `$name` refers, `$$` is a dollar sign, else it is literal."""
         place = find(self.tree, path).place
-        if isinstance(data, str) and data.startswith("$") and not data.startswith("$$"):
-            return self._reference(data, place)
+        if isinstance(data, str):
+            if data.startswith("$") and not data.startswith("$$"):
+                return self._reference(data, place)
+            return Literal(data.replace("$", "", 1) if data.startswith("$$") else data, place)
         if isinstance(data, list):
-            items = tuple(self.value(item, (*path, index)) for index, item in enumerate(data))
-            literals = [item.value for item in items if isinstance(item, Literal)]
-            return Literal(literals, place) if len(literals) == len(items) else ListOf(items, place)
+            entries = enumerate(cast("list[Any]", data))
+            items = [self.value(entry, (*path, index)) for index, entry in entries]
+            if any(not isinstance(item, Literal) for item in items):
+                return ListOf(tuple(items), place)
+            return Literal([item.value for item in items if isinstance(item, Literal)], place)
         if isinstance(data, dict):
-            entries = {key: self.value(item, (*path, key)) for key, item in data.items()}
-            for entry in entries.values():
-                if not isinstance(entry, Literal):
-                    self.report(entry.place or place, "a mapping holds literals only, no references")
-                    return UNKNOWN
-            return Literal({key: entry.value for key, entry in entries.items()}, place)
-        return Literal(data[1:] if isinstance(data, str) and data.startswith("$$") else data, place)
+            return self._mapping(self.values(cast("dict[str, Any]", data), path), place)
+        return Literal(data, place)
+
+    def _mapping(self, entries: Mapping[str, Value], place: Place) -> Value:
+        plain: dict[str, Any] = {}
+        for name, entry in entries.items():
+            if not isinstance(entry, Literal):
+                if entry is not UNKNOWN:
+                    self.report(entry.place or place, f"'{name}': a mapping holds literals only")
+                return UNKNOWN
+            plain[name] = entry.value
+        return Literal(plain, place)
 
     def _reference(self, text: str, place: Place) -> Value:
         match = _REFERENCE.fullmatch(text)
@@ -112,11 +136,9 @@ class Scope:
         (value,) = symbol.fields.values()
         return self._with_fields(value, fields, name, place)
 
-    def _with_fields(
-        self, value: Value, fields: tuple[str, ...], name: str, place: Place
-    ) -> Value:
+    def _with_fields(self, value: Value, fields: tuple[str, ...], name: str, place: Place) -> Value:
         if isinstance(value, Reference):
-            # What a graph was given stands where the giver wrote it; what is of this file, where it is used.
+            # What a subgraph was given stands where the giver wrote it.
             return replace(value, fields=value.fields + fields, place=value.place or place)
         if fields:
             self.report(place, f"'{name}' is given as a literal, which has no field '{fields[0]}'")

@@ -1,9 +1,9 @@
-"""The file format as pydantic models: what a graph file may say, before names and types are looked at."""
+"""The file format as pydantic models: what a graph file may say, whatever its names mean."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 from pydantic import (
     BaseModel,
@@ -17,13 +17,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from .errors import Finding, did_you_mean, listed
+from .errors import Finding, did_you_mean, listed, nearest
 from .literals import describe_value
 from .text import Tree, key_place, plain
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Section = BeforeValidator(lambda value: {} if value is None else value)
-"""A heading with nothing under it, as where every line below it is commented out, is an empty mapping."""
+"""A heading with nothing under it, perhaps because all is commented out, is an empty mapping."""
 
 Path = tuple[str | int, ...]
 
@@ -32,7 +32,6 @@ class CallBlock(BaseModel):
     """One use of a node; every further key is an argument."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     node: str = Field(description="the node type to call")
     when: JsonValue = Field(None, description="run only where this flag holds")
@@ -41,21 +40,20 @@ class CallBlock(BaseModel):
     @property
     def arguments(self) -> dict[str, JsonValue]:
         """What flows into the node's parameters."""
-        return self.__pydantic_extra__
+        return self.model_extra or {}
 
 
 class SubgraphBlock(BaseModel):
     """Another graph in the place of one block; every further key is one of its inputs."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     graph: str = Field(description="a graph file beside this one, or the name of a shipped graph")
 
     @property
     def arguments(self) -> dict[str, JsonValue]:
         """What flows into the graph's inputs."""
-        return self.__pydantic_extra__
+        return self.model_extra or {}
 
 
 class CarryEntry(BaseModel):
@@ -86,7 +84,7 @@ class LoopBlock(BaseModel):
 
 
 def _block_kind(value: Any) -> str | None:
-    """Tell a block by its keys; the tags cannot be names, so that they are easily left out of a location."""
+    """Tell a block by its keys; no name has the form of a tag, so tags can be told from names."""
     if not isinstance(value, dict):
         return None
     kinds = {"node": "<call>", "graph": "<subgraph>", "for": "<loop>", "nodes": "<loop>"}
@@ -117,7 +115,7 @@ class GraphFile(BaseModel):
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file's content as far as it is well formed, its places, and which entries were left out as broken."""
+    """A file's content without the entries that are broken, and where everything stands."""
 
     tree: Tree
     content: GraphFile
@@ -127,43 +125,52 @@ class Parsed:
 
 def parse(tree: Tree) -> Parsed:
     """Check the form of a graph file and go on without the entries that are broken."""
-    data: Any = plain(tree)
+    data = plain(tree)
     try:
         return Parsed(tree, GraphFile.model_validate(data), frozenset(), ())
     except ValidationError as error:
         details = error.errors(include_url=False)
-    findings = tuple(_finding(tree, detail) for detail in details)
+    misspelt = {_meant(detail) for detail in details if detail["type"] == "extra_forbidden"}
+    # What was misspelt is not missing as well.
+    told = [detail for detail in details if _path(detail) not in misspelt]
+    findings = tuple(_finding(tree, detail) for detail in told)
     broken = frozenset(_path(detail)[:2] for detail in details)
-    for path in broken:
-        _remove(data, path)
-    kept: dict[str, Any] = data if isinstance(data, dict) else {}
-    return Parsed(tree, GraphFile.model_validate({"nodes": {}, **kept}), broken, findings)
+    sections = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    kept = {name: _kept(name, section, broken) for name, section in sections.items()}
+    whole = {name: section for name, section in kept.items() if (name,) not in broken}
+    return Parsed(tree, GraphFile.model_validate({"nodes": {}, **whole}), broken, findings)
 
 
-def _remove(data: Any, path: Path) -> None:
-    for part in path[:-1]:
-        data = data[part] if isinstance(data, dict) else {}
-    if isinstance(data, dict) and path:
-        data.pop(path[-1], None)
+def _kept(name: str, section: Any, broken: frozenset[Path]) -> Any:
+    if not isinstance(section, dict):
+        return section
+    entries = cast("dict[str, Any]", section)
+    return {key: entry for key, entry in entries.items() if (name, key) not in broken}
 
 
 def _path(detail: ErrorDetails) -> Path:
     return tuple(part for part in detail["loc"] if not str(part).startswith(("<", "[")))
 
 
+def _meant(detail: ErrorDetails) -> Path:
+    *owners, last = _path(detail)
+    return (*owners, nearest(str(last), _siblings(_path(detail))) or "")
+
+
 def _finding(tree: Tree, detail: ErrorDetails) -> Finding:
     path = _path(detail)
-    name = f"'{path[-1]}'" if path else "a graph file"
+    *owners, last = path or ("a graph file",)
+    name = f"'{last}'" if path else last
     place, help = key_place(tree, path), None
     match detail["type"]:
         case "missing":
-            owner = f"'{path[-2]}'" if len(path) > 1 else "a graph file"
+            owner = f"'{owners[-1]}'" if owners else "a graph file"
             place = key_place(tree, path[:-1])
-            message = f"{owner} needs '{path[-1]}:'"
+            message = f"{owner} needs '{last}:'"
         case "extra_forbidden":
             valid = _siblings(path)
             message = f"there is no key {name} here"
-            help = did_you_mean(str(path[-1]), valid) or f"the keys are {listed(valid)}"
+            help = did_you_mean(str(last), valid) or f"the keys are {listed(valid)}"
         case "union_tag_not_found":
             message = f"{name} is no block: it needs 'node:', 'graph:' or 'for:'"
         case "string_pattern_mismatch":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +97,12 @@ def scalar(text: str) -> str | int | float | bool | None:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
+def _events(text: str) -> Iterator[yaml.Event]:
+    yield from yaml.parse(text, Loader=yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType]
+
+
 class _Reader:
-    """Builds the tree from parser events: without recursion, so that no depth can exhaust the stack."""
+    """Builds the tree from parser events, without recursion: no depth can exhaust the stack."""
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
@@ -112,7 +117,7 @@ class _Reader:
         if len(self.text) > SIZE_LIMIT:
             raise self.failure(0, 0, f"the file is larger than {SIZE_LIMIT:,} characters")
         try:
-            for event in yaml.parse(self.text, Loader=yaml.SafeLoader):
+            for event in _events(self.text):
                 self.take(event)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark

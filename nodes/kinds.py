@@ -14,7 +14,10 @@ from .schedulers import Clipping, Row, Table
 
 
 def _device(value: Any) -> Any:
-    return torch.device(value) if isinstance(value, str) else value
+    try:
+        return torch.device(value)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"'{value}' is not a device: cpu, cuda, cuda:1 or mps") from error
 
 
 def _dtype(value: Any) -> Any:

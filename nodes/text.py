@@ -54,7 +54,9 @@ def load_text_encoder(
 ) -> TextEncoder:
     """Load the text encoder of CLIP (arXiv:2103.00020), strictly: every weight comes from the file."""
     from transformers import CLIPTextModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # the run shows its own
     place = _place(model, subfolder, revision)
     clip, report = CLIPTextModel.from_pretrained(
         **place, variant=variant, dtype=dtype, output_loading_info=True

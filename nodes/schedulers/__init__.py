@@ -1,7 +1,7 @@
 """The arithmetic of time: noise levels, grids, and samplers as tables. Knows no network."""
 
-from .catalog import SCHEDULERS, Scheduler
 from .config import resolve
+from .names import SCHEDULERS, Scheduler
 from .step import Clipping, Row, step
 from .table import Table, make_table
 

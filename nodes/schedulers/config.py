@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from .catalog import FAMILIES, SCHEDULERS
-from .grids import respacing
+from .families import FAMILIES
 from .levels import BETA_SCHEDULES, Settings
+from .names import SCHEDULERS
+from .spacing import respacing
 
 _PREDICTIONS = ("epsilon", "sample", "v_prediction")
 # What a field may hold, where that is a choice; below, where a class differs.
@@ -15,20 +16,25 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "timestep_spacing": ("linspace", "leading", "trailing"),
     "final_sigmas_type": ("zero", "sigma_min"),
     "time_shift_type": ("exponential", "linear"),
-    "interpolation_type": ("linear",),
-    "timestep_type": ("discrete",),
+    "interpolation_type": ("linear", "log_linear"),
+    "timestep_type": ("discrete", "continuous"),
     "solver_type": ("midpoint", "heun"),
     "algorithm_type": ("dpmsolver++", "sde-dpmsolver++", "dpmsolver"),
     "solver_order": (1, 2, 3),
+    "predictor_order": (1, 2, 3, 4),
+    "corrector_order": (1, 2, 3, 4),
+    "tau_func": (None,),
     "solver_p": (None,),
     "sigma_schedule": ("karras", "exponential"),
     "noise_sampler_seed": (None,),
-    "variance_type": (None,),
+    "variance_type": (None, "learned", "learned_range"),
 }
-_NO_SAMPLE = {"prediction_type": ("epsilon", "v_prediction")}
-_WITH_FLOW = {"prediction_type": (*_PREDICTIONS, "flow_prediction")}
+_NO_SAMPLE: dict[str, tuple[object, ...]] = {"prediction_type": ("epsilon", "v_prediction")}
+_WITH_FLOW: dict[str, tuple[object, ...]] = {"prediction_type": (*_PREDICTIONS, "flow_prediction")}
 _CLASS_CHOICES: dict[str, dict[str, tuple[object, ...]]] = {
-    "DDPMScheduler": {"variance_type": ("fixed_small", "fixed_small_log", "fixed_large")},
+    "DDPMScheduler": {
+        "variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
+    },
     "DDIMInverseScheduler": {"timestep_spacing": ("leading", "trailing")},
     "PNDMScheduler": _NO_SAMPLE,
     "EulerAncestralDiscreteScheduler": _NO_SAMPLE,
@@ -43,6 +49,7 @@ _CLASS_CHOICES: dict[str, dict[str, tuple[object, ...]]] = {
         "solver_type": ("logrho",),
         **_WITH_FLOW,
     },
+    "SASolverScheduler": {"algorithm_type": ("data_prediction",), **_WITH_FLOW},
     "UniPCMultistepScheduler": {"solver_type": ("bh1", "bh2"), **_WITH_FLOW},
     "EDMEulerScheduler": _NO_SAMPLE,
     "EDMDPMSolverMultistepScheduler": {
@@ -82,6 +89,7 @@ def resolve(config: Mapping[str, object], scheduler: str = "auto") -> tuple[str,
     else:
         raise ValueError(_refusal("scheduler", scheduler, ["auto", *SCHEDULERS]))
     family = FAMILIES[name]
+    _check_swap(str(config.get("_class_name")), name)
     # A config that was saved by swapping lists what the class before had only by default.
     defaulted = config.get("_use_default_values")
     dropped = defaulted if isinstance(defaulted, list) else []
@@ -98,6 +106,20 @@ def resolve(config: Mapping[str, object], scheduler: str = "auto") -> tuple[str,
     settings = {**family.fields, **given, **sets, **family.fixed}
     _check(name, settings)
     return name, settings
+
+
+def _check_swap(source: str, target: str) -> None:
+    """Refuse to take noise levels from a config that describes them in other terms."""
+    if source in FAMILIES and _terms(source) != _terms(target):
+        raise ValueError(
+            f"{source} and {target} do not describe noise levels in the same terms "
+            f"({_terms(source)} and {_terms(target)}), so one cannot stand in for the other"
+        )
+
+
+def _terms(name: str) -> str:
+    known = ("beta_schedule", "shift", "sigma_data")
+    return next((field for field in known if field in FAMILIES[name].fields), "none")
 
 
 def _check(name: str, settings: Settings) -> None:
@@ -123,8 +145,9 @@ def _check(name: str, settings: Settings) -> None:
     if settings.get("final_sigmas_type") == "zero":
         if settings.get("algorithm_type") == "dpmsolver":
             raise ValueError("algorithm_type 'dpmsolver' needs final_sigmas_type 'sigma_min'")
-        if settings.get("predict_x0") is False:
-            raise ValueError("predict_x0 false needs final_sigmas_type 'sigma_min'")
+        for field in ("predict_x0", "lower_order_final") if "predict_x0" in settings else ():
+            if not settings[field]:
+                raise ValueError(f"{field} false needs final_sigmas_type 'sigma_min'")
 
 
 def _refusal(what: str, found: object, allowed: Iterable[object]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .formulas import Inputs, Solver, posterior_spread, renoise
 from .grids import Grid
-from .levels import Level, Settings
+from .levels import Settings
 
 
 def _renoising(
@@ -48,22 +48,23 @@ def ddim(settings: Settings, grid: Grid) -> Solver:
 
 
 def ddpm(settings: Settings, grid: Grid) -> Solver:
-    """Draw from the posterior with a fixed variance (arXiv:2006.11239, algorithm 2).
+    """Draw from the posterior (arXiv:2006.11239, algorithm 2); no noise at timestep 0.
 
-    "fixed_large" adds noise of variance beta instead; none is added at timestep 0.
+    The variance is that of the posterior ("fixed_small"), beta ("fixed_large"), or between them
+    as the network says ("learned_range": arXiv:2102.09672, equation 15).
     """
-    spreads = _spreads(grid)
-    added = [
-        _large_spread(*pair) if settings["variance_type"] == "fixed_large" else spread
-        for spread, *pair in zip(spreads, grid.levels, grid.ends, strict=True)
-    ]
+    kind, spreads = settings["variance_type"], _spreads(grid)
     noisy = [time > 0 for time in grid.timesteps]
+    pairs = zip(grid.levels, grid.ends, strict=True)
+    largest = [math.sqrt(1 - (start.alpha / end.alpha) ** 2) for start, end in pairs]
+    smallest = [max(spread, 1e-10) for spread in spreads]
+    added = largest if kind == "fixed_large" else smallest
     added = [spread * draws for spread, draws in zip(added, noisy, strict=True)]
-    return _renoising(grid, spreads, noisy, added)
-
-
-def _large_spread(start: Level, end: Level) -> float:
-    return math.sqrt(1 - (start.alpha / end.alpha) ** 2)
+    solver = _renoising(grid, spreads, noisy, added)
+    if kind != "learned_range":
+        return solver
+    bounds = zip(largest, smallest, strict=True)
+    return solver._replace(log_ranges=[math.log(high / low) for high, low in bounds])
 
 
 def flow_euler(settings: Settings, grid: Grid) -> Solver:

@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from .grids import RESPACINGS, Grid, respacing, training_ratios
-from .levels import Settings, level_from_flow
+from .grids import Grid
+from .levels import Settings, level_from_flow, training_ratios
+from .spacing import RESPACINGS, respacing
 
 
 def _shift(settings: Settings, sigmas: list[float], amount: float) -> list[float]:
@@ -65,9 +66,9 @@ def flow_multistep_grid(settings: Settings, steps: int) -> Grid:
     """Lay shifted sigmas for DPM-Solver++ and DEIS, one spare point at the clean end dropped."""
     line = _line(0.0, 1 - 1 / settings["num_train_timesteps"], steps + 1)
     sigmas = _shift(settings, line, settings["flow_shift"])[:0:-1]
-    end = 0.0
+    end, repeats = 0.0, ("deis", "data_prediction")
     if settings["final_sigmas_type"] == "sigma_min":
-        end = sigmas[-1] if settings["algorithm_type"] == "deis" else training_ratios(settings)[0]
+        end = sigmas[-1] if settings["algorithm_type"] in repeats else training_ratios(settings)[0]
     return _grid(settings, sigmas, end, whole=True)
 
 

@@ -29,6 +29,7 @@ class Solver(NamedTuple):
     move: Callable[[int, Inputs], tuple[Tensor, ...]]  # row -> next sample, next memory
     memory: int = 0  # slots
     noisy: Sequence[bool] | None = None  # rows that draw fresh noise; None: no row
+    log_ranges: Sequence[float] | None = None  # logarithm of the learned range of its deviation
 
 
 def renoise(end: Level, clean: Tensor, noise_estimate: Tensor, spread: float = 0.0) -> Tensor:

@@ -30,6 +30,8 @@ class Level(NamedTuple):
 
 
 CLEAN = Level(1.0, 0.0)
+# What a squared alpha of zero becomes where sigma / alpha must stay finite.
+SMALLEST_CUMULATIVE = 2.0**-24
 
 
 def level_from_cumulative(cumulative: float) -> Level:
@@ -151,3 +153,11 @@ def cumulative_alphas(settings: Settings) -> list[float]:
     cumulative = roots**2
     betas = 1 - torch.cat([cumulative[:1], cumulative[1:] / cumulative[:-1]])
     return torch.cumprod(1 - betas, dim=0).double().tolist()
+
+
+def training_ratios(settings: Settings) -> list[float]:
+    """Return sigma / alpha of every training timestep in float32, ascending and finite."""
+    cumulative = torch.tensor(cumulative_alphas(settings), dtype=torch.float32)
+    if settings.get("rescale_betas_zero_snr"):
+        cumulative[-1] = SMALLEST_CUMULATIVE
+    return ((1 - cumulative) / cumulative).sqrt().double().tolist()

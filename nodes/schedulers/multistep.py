@@ -1,5 +1,7 @@
 """Multistep samplers: integrate a polynomial through the estimates of earlier steps."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from .formulas import (
@@ -93,30 +95,62 @@ def dpm_singlestep(settings: Settings, grid: Grid) -> Solver:
     return Solver(grid.timesteps, grid.levels, move, settings["solver_order"], noisy)
 
 
-def unipc(settings: Settings, grid: Grid) -> Solver:
-    """Correct the last step with the newest estimate, then predict the next (arXiv:2302.04867).
+def _predict_and_correct(
+    grid: Grid,
+    rules: Sequence[Rule],
+    ahead: Sequence[int],
+    behind: Sequence[int | None],
+    remembered: int,
+) -> Solver:
+    """Correct the last step with the newest estimate, then predict the next.
 
-    Memory: the last corrected sample, then the last estimates, newest first.
+    Row i steps by `rules[i]` through `ahead[i]` estimates, after making the step before it again
+    through `behind[i]` earlier ones and the newest (None: not at all). Memory: the last corrected
+    sample, the noise added to it where any is, the last estimates, newest first.
     """
+    stochastic, levels = any(rule.churn for rule in rules), grid.levels
+
+    def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        rule, sample = rules[i], inputs.sample
+        estimate = inputs.noise_estimate if rule.of_noise else inputs.clean
+        base, *past = inputs.memory
+        noise = [past.pop(0)] if stochastic else []
+        count = behind[i]
+        if count is not None:
+            known = [(levels[i - 1 - k], past[k]) for k in range(count)]
+            known.append((levels[i], estimate))
+            sample = exponential_step(rules[i - 1], levels[i - 1], levels[i], base, known, *noise)
+        past = [estimate, *past[:-1]]
+        known = [(levels[i - k], past[k]) for k in range(ahead[i])]
+        moved = exponential_step(rule, levels[i], grid.ends[i], sample, known, inputs.noise)
+        return moved, sample, *([inputs.noise] if stochastic else []), *past
+
+    noisy = [stochastic] * len(levels)
+    return Solver(grid.timesteps, levels, move, 1 + stochastic + remembered, noisy)
+
+
+def unipc(settings: Settings, grid: Grid) -> Solver:
+    """Predict and correct with as many earlier estimates (UniPC: arXiv:2302.04867)."""
     order, count = settings["solver_order"], len(grid.levels)
     rule = Rule(slope=settings["solver_type"], of_noise=not settings["predict_x0"])
     lowered = settings["lower_order_final"]
-    orders = [min(order, i + 1, count - i if lowered else order) for i in range(count)]
-    uncorrected = [i - grid.skipped for i in settings["disable_corrector"]]
+    ahead = [min(order, i + 1, count - i if lowered else order) for i in range(count)]
+    off = [i - grid.skipped for i in settings["disable_corrector"]]
+    corrected = [None if i in off else size for i, size in enumerate(ahead[:-1])]
+    return _predict_and_correct(grid, [rule] * count, ahead, [None, *corrected], order)
 
-    def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        estimate = inputs.noise_estimate if rule.of_noise else inputs.clean
-        base, *past = inputs.memory
-        sample, levels = inputs.sample, grid.levels
-        if i > 0 and i - 1 not in uncorrected:
-            known = [(levels[i - 1 - k], past[k]) for k in range(orders[i - 1])]
-            known.append((levels[i], estimate))
-            sample = exponential_step(rule, levels[i - 1], levels[i], base, known)
-        past = [estimate, *past[:-1]]
-        known = [(levels[i - k], past[k]) for k in range(orders[i])]
-        return exponential_step(rule, levels[i], grid.ends[i], sample, known), sample, *past
 
-    return Solver(grid.timesteps, grid.levels, move, memory=order + 1)
+def sa_solver(settings: Settings, grid: Grid) -> Solver:
+    """Predict and correct with fresh noise in the middle of the run (arXiv:2309.05019)."""
+    predictor, corrector = settings["predictor_order"], settings["corrector_order"]
+    count, lowered = len(grid.levels), settings["lower_order_final"]
+    left = [count - i if lowered else count for i in range(count)]
+    ahead = [min(predictor, left[i], i + 1) for i in range(count)]
+    behind = [min(corrector - 1, left[i], i + 1) for i in range(count - 1)]
+    rules = [Rule("bh1", churn=float(200 <= time <= 800)) for time in grid.timesteps]
+    remembered = max(predictor, corrector - 1)
+    solver = _predict_and_correct(grid, rules, ahead, [None, *behind], remembered)
+    return solver._replace(noisy=[True] * count)
 
 
 def lms(_settings: Settings, grid: Grid) -> Solver:

@@ -1,6 +1,7 @@
 """Pseudo numerical methods for diffusion models (PNDM: arXiv:2202.09778)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,17 +21,17 @@ class _Call(NamedTuple):
     end: Level
 
 
-def _runge_kutta_calls(
-    times: Sequence[int], stride: int, at: Callable[[int], Level]
-) -> list[_Call]:
+def _runge_kutta_calls(grid: Grid, stride: int, at: Callable[[int], Level]) -> list[_Call]:
     """Ask at the start, twice in the middle and at the end of each of the first three steps."""
-    if len(times) < 4:
+    times = [int(time) for time in grid.timesteps]
+    if len(times) < 4 or grid.skipped:
         raise ValueError(
-            f"the Runge-Kutta warm-up (skip_prk_steps false) needs at least 4 steps, not {len(times)}"
+            "the Runge-Kutta warm-up (skip_prk_steps false) needs at least 4 steps and no partial "
+            f"run, not {len(times)} steps after {grid.skipped}"
         )
     half = stride // 2
     calls = []
-    for time, following in zip(times[:3], times[1:4], strict=True):
+    for time, following in pairwise(times[:4]):
         middle, start = following + half, at(time)
         calls += [
             _Call(time, start, at(time - half)),
@@ -45,23 +46,24 @@ def pndm(settings: Settings, grid: Grid) -> Solver:
     """Average the last predictions and move along them, after a warm-up of one of two kinds.
 
     Plain (`skip_prk_steps`): the first step is made twice, then with the mean of its predictions.
+    A partial run does the same with its first two calls, as published pictures need it.
     Runge-Kutta: the first three steps ask four times each; arXiv:2202.09778, equation 13.
     Memory: the sample at the start of the step, the last three predictions, newest first, and
     the weighted sum of a Runge-Kutta step.
     """
-    times = [int(time) for time in grid.timesteps]
-    stride = settings["num_train_timesteps"] // (len(times) + grid.skipped)
+    times, warm = [int(time) for time in grid.timesteps], 0
+    plain, count = settings["skip_prk_steps"], len(times) + grid.skipped
+    stride = settings["num_train_timesteps"] // max(count - plain, 1)
     final = grid.ends[-1]
 
     def at(time: int) -> Level:
         return grid.training[time] if time >= 0 else final
 
-    plain = [_Call(time, at(time), at(time - stride)) for time in times]
-    if settings["skip_prk_steps"]:
-        again = [_Call(times[1], at(times[1] + stride), at(times[1]))] if len(times) > 1 else []
-        calls, warm = [plain[0], *again, *plain[1:]], 0
-    else:
-        calls, warm = [*_runge_kutta_calls(times, stride, at), *plain[3:]], 12
+    calls = [_Call(time, at(time), at(time - stride)) for time in times]
+    if not plain:
+        calls, warm = [*_runge_kutta_calls(grid, stride, at), *calls[3:]], 12
+    elif len(calls) > 1:
+        calls[1] = _Call(times[1], at(times[1] + stride), at(times[1]))
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
         kept, *past, total = inputs.memory

@@ -12,6 +12,7 @@ class Row(NamedTuple):
     timestep: Tensor  # ()
     predict: Tensor  # (2,)
     update: Tensor  # (1+K, 4+K)
+    log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
 
 
 class Clipping(NamedTuple):
@@ -35,15 +36,19 @@ def step(
 ) -> tuple[Tensor, Tensor]:
     """Make one sampling step: next (sample, memory) from the network's prediction.
 
-    sample, prediction, noise: (B, ...); memory: (K, B, ...), zeros at the start. The arithmetic
-    runs in the sample's type, which should be float32. `noise` may be None on a row that draws none.
+    sample, noise: (B, C, ...); prediction: the same, or with a learned variance behind it in twice
+    the channels; memory: (K, B, C, ...), zeros at the start. The arithmetic runs in the sample's
+    type, which should be float32. `noise` may be None on a row that draws none.
     """
-    prediction = prediction.to(sample.dtype)
+    channels = sample.shape[1]
+    prediction, variance = prediction.to(sample.dtype).tensor_split((channels,), dim=1)
     clean = row.predict[0] * sample + row.predict[1] * prediction
     if clipping is not None:
         clean = _clip(clean, clipping)
     # Where noise is None its column is zero, and any finite tensor may stand in.
     fresh = sample if noise is None else noise.to(sample.dtype)
+    if row.log_range is not None and noise is not None:
+        fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
     columns = torch.cat([torch.stack([sample, prediction, clean, fresh]), memory])  # (4+K, B, ...)
     weights = row.update.reshape(*row.update.shape, *[1] * sample.ndim)
     # A sum of products, not a matrix product: no TF32, and the same bits for every batch size.

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .catalog import FAMILIES
 from .config import resolve
+from .families import FAMILIES
 from .formulas import Inputs, Solver
-from .grids import check_steps, explicit_steps
 from .levels import Level, Settings, estimates
+from .spacing import check_steps, explicit_steps
 from .step import Clipping, Row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A sampler on a grid, in float64 on the host; N rows, one for every network call.
 
@@ -29,6 +29,7 @@ class Table:
     predict: Tensor  # (N, 2) clean = predict . (sample, prediction)
     update: Tensor  # (N, 1+K, 4+K)
     noisy: tuple[bool, ...]  # rows that draw fresh noise, even where its factor is zero
+    log_ranges: Tensor | None  # (N,) where the network predicts the variance, too
     initial_scale: float  # first sample = initial_scale * noise
     clipping: Clipping | None
 
@@ -40,10 +41,12 @@ class Table:
     def rows(
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> list[Row]:
-        """Return the rows as views of three tensors on `device`."""
-        parts = (self.timesteps, self.predict, self.update)
-        on_device = (part.to(device=device, dtype=dtype) for part in parts)
-        return [Row(*row) for row in zip(*(part.unbind() for part in on_device), strict=True)]
+        """Return the rows as views of a few tensors on `device`."""
+        parts = [self.timesteps, self.predict, self.update]
+        if self.log_ranges is not None:
+            parts.append(self.log_ranges)
+        on_device = [part.to(device=device, dtype=dtype).unbind() for part in parts]
+        return [Row(*row) for row in zip(*on_device, strict=True)]
 
 
 def make_table(
@@ -92,15 +95,20 @@ def make_table(
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
     return Table(
         name=name,
-        timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
-        alphas=torch.tensor([level.alpha for level in solver.levels], dtype=torch.float64),
-        sigmas=torch.tensor([level.sigma for level in solver.levels], dtype=torch.float64),
-        predict=torch.tensor([predict.clean for predict in predicts], dtype=torch.float64),
+        timesteps=_float64(solver.timesteps),
+        alphas=_float64([level.alpha for level in solver.levels]),
+        sigmas=_float64([level.sigma for level in solver.levels]),
+        predict=_float64([predict.clean for predict in predicts]),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(solver.levels)),
+        log_ranges=None if solver.log_ranges is None else _float64(solver.log_ranges),
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
+
+
+def _float64(values: Sequence[float] | Sequence[tuple[float, float]]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:

@@ -37,17 +37,24 @@ def _with_middles(grid: Grid, ancestral: bool) -> tuple[list[float], list[Level]
     times, levels = grid.timesteps[:1], grid.levels[:1]
     for start, end, time in zip(grid.levels, grid.levels[1:], grid.timesteps[1:], strict=False):
         # Without its fresh noise, an ancestral step goes down to end.ratio ** 2 / start.ratio.
-        middle = end.ratio if ancestral else math.sqrt(start.ratio * end.ratio)
-        times = [*times, timestep_of(middle, training), time]
-        levels = [*levels, level_from_ratio(middle), end]
+        middle = end if ancestral else level_from_ratio(math.sqrt(start.ratio * end.ratio))
+        times = [*times, timestep_of(middle.ratio, training), time]
+        levels = [*levels, middle, end]
     return times, levels
 
 
-def dpm_2(_settings: Settings, grid: Grid, *, ancestral: bool = False) -> Solver:
-    """Step with the slope found in the middle (DPM-Solver-2: arXiv:2206.00364, equation 5 of k).
+def dpm_2(_settings: Settings, grid: Grid) -> Solver:
+    """Step with the slope found in the middle (DPM-Solver-2: arXiv:2206.00927, algorithm 1)."""
+    return _midpoint_steps(grid, ancestral=False)
 
-    Memory: the sample at the start of the step.
-    """
+
+def dpm_2_ancestral(_settings: Settings, grid: Grid) -> Solver:
+    """Step further down with the slope found in the middle, and up again with fresh noise."""
+    return _midpoint_steps(grid, ancestral=True)
+
+
+def _midpoint_steps(grid: Grid, *, ancestral: bool) -> Solver:
+    """Go halfway to ask, then all the way from the start. Memory: the sample there."""
     times, levels = _with_middles(grid, ancestral)
 
     def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:

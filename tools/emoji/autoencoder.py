@@ -1,4 +1,4 @@
-"""Trains the autoencoder: first both halves, then the decoder alone on fixed latents."""
+"""Trains the autoencoder: first to latents near the normal distribution, then to sharp pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from nodes.models import AutoencoderKL
 from .pictures import SCENES, draw, is_held_out
 from .trainer import Recipe, fit
 
-LEVELS = (16, 32, 64, 96)
+LEVELS = (16, 32, 64)
 BATCH = 16
-KL_WEIGHT = 3e-4
+KL_WEIGHT = {"autoencoder": 2e-4, "sharpen": 1e-5}
 
 CONFIG: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -43,41 +43,19 @@ def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
     return difference.abs().mean() + difference.square().mean()
 
 
-def train_autoencoder(folder: Path, steps: int, minutes: float) -> tuple[AutoencoderKL, bool]:
+def train_autoencoder(
+    model: AutoencoderKL, kl_weight: float, steps: int, state_file: Path, minutes: float
+) -> tuple[AutoencoderKL, bool]:
     """Train both halves to give a picture back through a distribution near the normal one."""
     torch.manual_seed(0)
     pictures = training_pictures()
-    model = AutoencoderKL.from_config(CONFIG)
 
     def loss() -> Tensor:
         batch = pictures[torch.randint(len(pictures), (BATCH,))].float() / 127.5 - 1
         mean, log_variance = (part.float() for part in model.encode(batch))
         latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return _distance(model.decode(latents), batch) + KL_WEIGHT * divergence
+        return _distance(model.decode(latents), batch) + kl_weight * divergence
 
-    average, done = fit(model, loss, Recipe(steps, 2e-3), folder / "autoencoder.pt", minutes)
-    return average, done  # type: ignore[return-value]
-
-
-def train_decoder(
-    model: AutoencoderKL, folder: Path, steps: int, minutes: float
-) -> tuple[AutoencoderKL, bool]:
-    """Go on with the decoder alone, so that latents already learnt from stay what they are."""
-    torch.manual_seed(1)
-    pictures = training_pictures()
-    model.requires_grad_(False)
-    model.decoder.requires_grad_(True)
-    model.post_quant_conv.requires_grad_(True)
-    model.train()
-
-    def loss() -> Tensor:
-        batch = pictures[torch.randint(len(pictures), (BATCH,))].float() / 127.5 - 1
-        with torch.no_grad():
-            mean, log_variance = (part.float() for part in model.encode(batch))
-        # A denoiser's latents are never exact: the decoder learns to live with it.
-        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
-        return _distance(model.decode(latents), batch)
-
-    average, done = fit(model, loss, Recipe(steps, 1e-3), folder / "decoder.pt", minutes)
+    average, done = fit(model, loss, Recipe(steps), state_file, minutes)
     return average, done  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from .captions import LENGTH, variants
 from .pictures import SCENES, is_held_out
 from .trainer import Recipe, fit
 
-BATCH = 64
+BATCH = 32
 WITHOUT_TEXT = 0.1  # how often the text is left out, so that guidance has something to push from
 WIDTH = 128
 
@@ -22,10 +22,10 @@ CONFIG: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel",
     "act_fn": "silu",
     "attention_head_dim": 4,
-    "block_out_channels": [96, 112, 96],
+    "block_out_channels": [48, 96, 96],
     "center_input_sample": False,
     "cross_attention_dim": WIDTH,
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
     "downsample_padding": 1,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
@@ -35,8 +35,8 @@ CONFIG: dict[str, Any] = {
     "norm_eps": 1e-05,
     "norm_num_groups": 16,
     "out_channels": 4,
-    "sample_size": 8,
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "sample_size": 16,
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
 }
 
 SCHEDULER: dict[str, Any] = {
@@ -81,7 +81,7 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 @torch.no_grad()
 def encode_pictures(autoencoder: AutoencoderKL) -> Tensor:
-    """Give the mean latents of every training picture: (N, 4, 8, 8)."""
+    """Give the mean latents of every training picture: (N, 4, 16, 16)."""
     parts = training_pictures().split(64)
     return torch.cat([autoencoder.encode(part.float() / 127.5 - 1).mean for part in parts])
 
@@ -98,7 +98,7 @@ class Denoiser(nn.Module):
 def train_denoiser(
     latents: Tensor, tokenizer_folder: Path, folder: Path, steps: int, minutes: float
 ) -> tuple[Denoiser, bool]:
-    """Train on latents (N, 4, 8, 8), already scaled to unit variance, and their captions."""
+    """Train on latents (N, 4, 16, 16), already scaled to unit variance, and their captions."""
     torch.manual_seed(2)
     tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
     scenes = [scene for scene in SCENES if not is_held_out(scene)]
@@ -123,5 +123,5 @@ def train_denoiser(
         predicted = model.unet(alpha * clean + sigma * noise, timestep, text).float()
         return (predicted - (alpha * noise - sigma * clean)).square().mean()
 
-    average, done = fit(model, loss, Recipe(steps, 1e-3, warmup=300), folder / "denoiser.pt", minutes)
+    average, done = fit(model, loss, Recipe(steps), folder / "denoiser.pt", minutes)
     return average, done  # type: ignore[return-value]

@@ -83,5 +83,5 @@ def train_pixels(folder: Path, steps: int, minutes: float) -> tuple[UNet2DModel,
         sample = share.sqrt() * clean + (1 - share).sqrt() * noise
         return (model(sample, timestep).float() - noise).square().mean()
 
-    average, done = fit(model, loss, Recipe(steps, 1e-3), folder / "pixels.pt", minutes)
+    average, done = fit(model, loss, Recipe(steps), folder / "pixels.pt", minutes)
     return average, done  # type: ignore[return-value]

@@ -1,7 +1,8 @@
 """Trains and writes `emoji-64` and `emoji-32`, stage by stage; each goes on from where it was stopped.
 
     python -m tools.emoji.train autoencoder
-    python -m tools.emoji.train decoder & python -m tools.emoji.train denoiser
+    python -m tools.emoji.train sharpen
+    python -m tools.emoji.train denoiser
     python -m tools.emoji.train pixels
     python -m tools.emoji.train export graphs/checkpoints
 """
@@ -21,7 +22,7 @@ from nodes.models import AutoencoderKL, UNet2DModel
 from . import autoencoder, denoiser, pixels
 from .captions import train_tokenizer
 
-STEPS = {"autoencoder": 3200, "decoder": 6000, "denoiser": 12000, "pixels": 6000}
+STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 8000, "pixels": 6000}
 
 
 def main() -> None:
@@ -44,21 +45,22 @@ def main() -> None:
 
 def run_stage(stage: str, folder: Path, steps: int, minutes: float) -> None:
     """Train one stage for so many steps."""
-    if stage == "autoencoder":
-        autoencoder.train_autoencoder(folder, steps, minutes)
-    elif stage == "decoder":
-        autoencoder.train_decoder(_autoencoder(folder, "autoencoder"), folder, steps, minutes)
+    if stage in autoencoder.KL_WEIGHT:
+        new = AutoencoderKL.from_config(autoencoder.CONFIG)
+        model = new if stage == "autoencoder" else _autoencoder(folder, "autoencoder").train()
+        weight = autoencoder.KL_WEIGHT[stage]
+        autoencoder.train_autoencoder(model, weight, steps, folder / f"{stage}.pt", minutes)
     elif stage == "pixels":
         pixels.train_pixels(folder, steps, minutes)
     else:
-        latents = denoiser.encode_pictures(_autoencoder(folder, "autoencoder"))
+        latents = denoiser.encode_pictures(_autoencoder(folder, "sharpen"))
         train_tokenizer(folder / "tokenizer")
         denoiser.train_denoiser(latents / latents.std(), folder / "tokenizer", folder, steps, minutes)
 
 
 def export(folder: Path, out: Path) -> None:
     """Write the averaged weights in half precision, as a folder in Stable Diffusion's format."""
-    vae = _autoencoder(folder, "decoder" if (folder / "decoder.pt").exists() else "autoencoder")
+    vae = _autoencoder(folder, "sharpen")
     scale = 1 / denoiser.encode_pictures(vae).std().item()
     train_tokenizer(out / "tokenizer")
     parts = denoiser.Denoiser(CLIPTokenizer.from_pretrained(out / "tokenizer"))

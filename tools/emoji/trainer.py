@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .muon import Muon, split
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How long and how fast to train."""
 
     steps: int
-    learning_rate: float
-    warmup: int = 100
+    learning_rate: float = 0.02  # of Muon
+    others_learning_rate: float = 2e-3  # of AdamW, for what Muon is not made for
+    warmup: int = 50
     average: float = 0.999  # how slowly the averaged weights follow
 
 
@@ -32,15 +35,19 @@ def fit(
     Stops after `minutes` of this call, so that a long training can be made in pieces.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+    hidden, others = split(model)
+    optimisers = (
+        Muon(hidden, recipe.learning_rate),
+        torch.optim.AdamW(others, recipe.others_learning_rate, betas=(0.9, 0.99)),
     )
+    rates = (recipe.learning_rate, recipe.others_learning_rate)
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         torch.set_rng_state(state["random"])
         first = state["step"]
 
@@ -48,7 +55,7 @@ def fit(
         state = {
             "model": model.state_dict(),
             "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
             "random": torch.get_rng_state(),
             "step": step,
         }
@@ -60,14 +67,15 @@ def fit(
     recent: list[float] = []
     step = first
     while step < recipe.steps and time.monotonic() - begin < 60 * minutes:
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _pace(step, recipe)
+        for optimiser, rate in zip(optimisers, rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * _pace(step, recipe)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             value = loss()
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         _follow(average, model, min(recipe.average, step / (step + 10)))
         recent.append(value.item())

@@ -1,0 +1,121 @@
+"""Small random checkpoints, made by the development oracle, that many tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parent.parent
+EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-64"
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def relative() -> Callable[[Tensor, Tensor], float]:
+    """Give the largest difference, relative to the largest value of the reference."""
+
+    def measure(ours: Tensor, theirs: Tensor) -> float:
+        assert ours.shape == theirs.shape
+        difference = ((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max()).item()
+        print(f"relative difference {difference:.2e}")
+        return difference
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def tiny_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write random weights in Stable Diffusion 1.x's architecture, at a small width."""
+    return write_stable_diffusion(
+        tmp_path_factory.mktemp("tiny-sd"),
+        unet={"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 8, "attention_head_dim": 4},
+        vae={"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8},
+        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+    )
+
+
+@pytest.fixture(scope="session")
+def full_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write random weights at the full width of Stable Diffusion 1.5, 4.3 GB."""
+    return write_stable_diffusion(
+        tmp_path_factory.mktemp("full-sd"),
+        unet={"block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": 8},
+        vae={"block_out_channels": (128, 256, 512, 512)},
+        text={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
+    )
+
+
+def write_stable_diffusion(
+    folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]
+) -> Path:
+    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "tokenizer")
+    pipeline = StableDiffusionPipeline(
+        unet=UNet2DConditionModel(
+            sample_size=16, cross_attention_dim=text["hidden_size"], layers_per_block=2, **unet
+        ),
+        vae=AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            sample_size=128,
+            **vae,
+        ),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                max_position_embeddings=32,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                **text,
+            )
+        ),
+        tokenizer=tokenizer,
+        scheduler=PNDMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write random weights in the architecture of google/ddpm-*, as the flat folder that these are."""
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny-ddpm")
+    UNet2DModel(
+        sample_size=32,
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=None,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+        norm_num_groups=8,
+    ).save_pretrained(folder)
+    DDPMScheduler(clip_sample=True, variance_type="fixed_small").save_pretrained(folder)
+    return folder

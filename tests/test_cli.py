@@ -1,0 +1,170 @@
+"""The command as a person uses it: exit codes, messages, help, own nodes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runtime.cli import main
+
+ROOT = Path(__file__).parent.parent
+SD15 = (ROOT / "graphs" / "sd15.yaml").read_text()
+
+
+def change(*pairs: tuple[str, str]) -> str:
+    text = SD15
+    for old, new in pairs:
+        assert old in text, f"sd15.yaml no longer has {old!r}"
+        text = text.replace(old, new, 1)
+    return text
+
+
+WRONG = {
+    "misspelt node": (
+        change(("{node: guidance,", "{node: guidence,")), [],
+        "there is no node type 'guidence'", "did you mean 'guidance'?",
+    ),
+    "misspelt argument": (
+        change(("scale: $guidance_scale}", "sclae: $guidance_scale}")), [],
+        "'guided' (guidance) takes no 'sclae'", "did you mean 'scale'?",
+    ),
+    "wrong type": (
+        change(("latents: $denoise.state.sample", "latents: $text")), [],
+        "'latents' of 'image' (vae_decode) takes latents, but $text is text embedding", "",
+    ),
+    "missing argument": (
+        change((", cond: $cond", "")), [], "'guided' (guidance) needs 'cond'", "",
+    ),
+    "missing input": (SD15, ["steps=3"], "input 'prompt' must be given", ""),
+    "reference cycle": (
+        change(("config: $config, scheduler", "config: $start, scheduler")), [], "a cycle:", "",
+    ),
+    "misspelt reference": (
+        change(("noise: $noise.initial", "noise: $nose.initial")), [],
+        "there is no 'nose' here", "did you mean 'noise'?",
+    ),
+    "misspelt field": (
+        change(("noise: $noise.initial", "noise: $noise.inital")), [], "has no 'inital'", "did you mean 'initial'?",
+    ),
+    "a carry that changes its type": (
+        change(("then: $next}", "then: $guided}")), [],
+        "'state' starts as State and becomes prediction", "",
+    ),
+    "two blocks of one name": (
+        change(("  vae:      {node: load_vae", "  unet:     {node: load_vae")), [], "'unet' is given twice", "",
+    ),
+    "an input of the wrong type": (SD15, ["prompt=x", "steps=many"], "input 'steps' takes int, found", ""),
+    "an input below its limit": (SD15, ["prompt=x", "steps=0"], "input 'steps' must be at least 1", ""),
+    "a misspelt input": (SD15, ["promt=x"], "has no input 'promt'", "did you mean 'prompt'?"),
+    "a word that sets nothing": (SD15, ["prompt"], "'prompt' sets nothing", "write name=value"),
+    "no YAML": ("nodes: {a: [", [], "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_graph_exits_with_2_and_one_message(name, tmp_path, capsys):
+    text, words, message, help = WRONG[name]
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    assert main([str(file), *words]) == 2
+    out, err = capsys.readouterr()
+    print(err)
+    assert out == ""
+    assert message in err
+    assert help in err
+    assert "Traceback" not in err
+    assert err.count("wrong.yaml:") + err.count("error:") == 1
+
+
+def test_a_misspelt_graph_is_told_with_the_nearest_name(capsys):
+    assert main(["sd51"]) == 2
+    assert "there is no graph 'sd51'" in capsys.readouterr().err
+
+
+def test_help_of_a_graph_lists_its_inputs(capsys):
+    assert main(["sd15.yaml", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Stable Diffusion 1.x, text to image." in out
+    assert "must be given; what the picture shows" in out
+    assert "guidance_scale" in out
+    assert "default 7.5" in out
+
+
+def test_help_without_a_graph(capsys):
+    assert main(["--help"]) == 0
+    assert "run-graph GRAPH" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_nodes_are_listed_and_described(capsys):
+    assert main(["nodes"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("load_unet", "unet", "guidance", "scheduler_step", "vae_decode", "save_image"):
+        assert f"  {name} " in listed
+    assert main(["nodes", "guidance"]) == 0
+    described = capsys.readouterr().out
+    assert "classifier-free guidance, arXiv:2207.12598" in described
+    assert "cond" in described
+    assert "must be given" in described
+    assert main(["nodes", "guidence"]) == 2
+    assert "did you mean 'guidance'?" in capsys.readouterr().err
+
+
+def test_a_picture(tmp_path, capsys):
+    output = tmp_path / "new" / "folder" / "emoji.png"
+    words = ["emoji", "prompt=a cat on a red background", "steps=2", f"output={output}"]
+    assert main([*words, "--dtype", "float32", "--device", "cpu"]) == 0
+    assert Image.open(output).size == (64, 64)
+    assert f"saved: {output}" in capsys.readouterr().err
+    assert [path.name for path in output.parent.iterdir()] == ["emoji.png"]
+
+
+def test_an_offline_graph_without_its_checkpoint_fails_in_one_line(tmp_path, capsys):
+    output = tmp_path / "cat.png"
+    assert main(["ddpm", "--offline", f"output={output}"]) == 1
+    err = capsys.readouterr().err
+    assert "'google/ddpm-cat-256' has no file" in err
+    assert "Traceback" not in err
+    assert not output.exists()
+
+
+def test_a_file_that_is_no_picture_is_refused(tmp_path, capsys):
+    assert main(["emoji", "steps=1", f"output={tmp_path / 'emoji.txt'}"]) == 1
+    assert "has no picture format in its ending" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--nodes: there is no Python file"),
+        ("import nothing_of_this_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("from graph import node\n@node\ndef guess(a) -> int:\n    'Guess.'\n", "needs an annotation for 'a'"),
+    ],
+)  # fmt: skip
+def test_own_nodes_that_cannot_be_used(content, message, tmp_path, capsys):
+    file = tmp_path / "my_nodes.py"
+    if content:
+        file.write_text(content)
+    assert main(["emoji", "--nodes", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_between_two_steps(tmp_path):
+    output = tmp_path / "never.png"
+    command = [sys.executable, "-u", "-m", "runtime.cli", "emoji", "steps=1000", f"output={output}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "cpu" in line:  # the run has started, so the handler is in place
+                break
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not output.exists()

@@ -1,0 +1,102 @@
+"""Whole graphs against the development oracle's pipelines, from the same starting noise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import UniPCMultistepScheduler
+
+import nodes
+from graph import load, node_type
+from runtime import Session
+
+EMOJI = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
+PROMPT = "two strawberries on a blue background"
+SWAPS = {"pndm": None, "unipc": UniPCMultistepScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+
+assert nodes.__all__  # importing registers the node types
+
+
+def oracle(folder: Path) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_text_embeddings(tiny_stable_diffusion, relative):
+    theirs = oracle(tiny_stable_diffusion)
+    machine = {"device": torch.device("cpu"), "dtype": torch.float32}
+    tokenizer = node_type("load_tokenizer").function(str(tiny_stable_diffusion))
+    encoder = node_type("load_text_encoder").function(str(tiny_stable_diffusion), **machine)
+    tokens = node_type("tokenize").function(tokenizer, [PROMPT, ""], machine["device"])
+    ours = node_type("encode_text").function(encoder, tokens)
+    expected, empty = theirs.encode_prompt(PROMPT, "cpu", 1, True, negative_prompt="")
+    assert relative(ours, torch.cat([expected, empty])) <= 1e-5
+
+
+@pytest.mark.parametrize("scheduler", SWAPS)
+def test_the_guided_loop(tiny_stable_diffusion, tmp_path, relative, scheduler):
+    difference = _whole_loop(tiny_stable_diffusion, tmp_path, scheduler, relative, (128, 96))
+    assert difference <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["pndm", "unipc"])
+def test_the_guided_loop_at_full_width(full_stable_diffusion, tmp_path, relative, scheduler):
+    assert _whole_loop(full_stable_diffusion, tmp_path, scheduler, relative, (64, 64)) <= 1e-4
+
+
+def _whole_loop(folder, tmp_path, scheduler, relative, size) -> float:
+    width, height = size
+    theirs = oracle(folder)
+    if SWAPS[scheduler]:
+        theirs.scheduler = SWAPS[scheduler].from_config(theirs.scheduler.config)
+    expected = theirs(
+        PROMPT, num_inference_steps=10, guidance_scale=7.5, width=width, height=height,
+        generator=torch.Generator().manual_seed(7), output_type="pt",
+    ).images  # fmt: skip
+    outputs = Session("cpu", "float32")(
+        load("sd15"), model=str(folder), prompt=PROMPT, steps=10, guidance_scale=7.5, seed=7,
+        width=width, height=height, scheduler=scheduler, output=str(tmp_path / "picture.png"),
+    )  # fmt: skip
+    return relative(outputs["image"], expected)
+
+
+def test_the_unconditional_loop(tiny_ddpm, tmp_path, relative):
+    theirs = DDPMPipeline.from_pretrained(tiny_ddpm)
+    theirs.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(5)
+    pictures = theirs(num_inference_steps=10, generator=generator, output_type="np").images
+    expected = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    outputs = Session("cpu", "float32")(
+        load("ddpm"), model=str(tiny_ddpm), steps=10, seed=5, output=str(tmp_path / "picture.png")
+    )
+    assert relative(outputs["image"], expected) <= 1e-4
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "unipc"])
+def test_the_oracle_draws_the_same_emoji(tmp_path, scheduler):
+    theirs = oracle(EMOJI)
+    if SWAPS[scheduler]:
+        theirs.scheduler = SWAPS[scheduler].from_config(theirs.scheduler.config)
+    expected = theirs(
+        PROMPT, num_inference_steps=20, guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(1), output_type="pt",
+    ).images  # fmt: skip
+    outputs = Session("cpu", "float32")(
+        load("emoji"), prompt=PROMPT, steps=20, seed=1, scheduler=scheduler,
+        output=str(tmp_path / "emoji.png"),
+    )  # fmt: skip
+    difference = (outputs["image"] - expected).abs().max().item()
+    print(f"largest difference {255 * difference:.4f} / 255")
+    assert difference <= 1 / 255
+
+
+def test_a_picture_of_several_is_what_its_seed_gives_alone(tmp_path):
+    def run(**inputs):
+        output = str(tmp_path / "emoji.png")
+        return Session("cpu", "float32")(load("emoji"), steps=3, output=output, **inputs)["image"]
+
+    # Batching changes the low bits of a convolution: the pictures agree, the bits do not.
+    torch.testing.assert_close(run(seed=4, count=3)[2:], run(seed=6), rtol=0, atol=1e-4)

@@ -1,0 +1,230 @@
+"""The engine by behaviour: a graph, its inputs, its outputs, and which nodes were called."""
+
+from typing import NamedTuple
+
+import pytest
+
+from graph import GraphError, Registry, load_text
+from runtime import NodeStarted, RunError, RunStarted, Session, StepFinished
+
+registry = Registry()
+node = registry.node
+
+
+class Parts(NamedTuple):
+    half: float
+    double: float
+
+
+@node
+def add(a: float, b: float) -> float:
+    """Add."""
+    return a + b
+
+
+@node
+def parts(a: float) -> Parts:
+    """Halve and double."""
+    return Parts(a / 2, a * 2)
+
+
+@node
+def numbers(count: int) -> list[float]:
+    """Count up from zero."""
+    return [float(number) for number in range(count)]
+
+
+@node
+def above(a: float, limit: float) -> bool:
+    """Compare."""
+    return a > limit
+
+
+@node
+def total(values: list[float]) -> float:
+    """Sum up."""
+    return sum(values)
+
+
+@node
+def fail(a: float) -> float:
+    """Fail."""
+    raise ValueError(f"{a} is too much")
+
+
+@node(effect=True)
+def tell(a: float) -> float:
+    """Have an effect."""
+    return a
+
+
+CASES = {
+    "a call": ("nodes: {x: {node: add, a: 1, b: 2}}\noutputs: {x: $x}", {}, {"x": 3}, ["x"]),
+    "a field of several outputs": (
+        "nodes: {p: {node: parts, a: 3}, x: {node: add, a: $p.half, b: $p.double}}\noutputs: {x: $x}",
+        {}, {"x": 7.5}, ["p", "x"],
+    ),
+    "an input": (
+        "inputs: {a: 5}\nnodes: {x: {node: add, a: $a, b: $a}}\noutputs: {x: $x}", {"a": 2.0}, {"x": 4}, ["x"],
+    ),
+    "what nothing needs is not run": (
+        "nodes: {x: {node: add, a: 1, b: 2}, y: {node: fail, a: 1}}\noutputs: {x: $x}", {}, {"x": 3}, ["x"],
+    ),
+    "an effect is a root": ("nodes: {x: {node: tell, a: 1}}", {}, {}, ["x"]),
+    "equal calls are one": (
+        "nodes: {x: {node: add, a: 1, b: 2}, y: {node: add, a: 1, b: 2}, z: {node: add, a: $x, b: $y}}\n"
+        "outputs: {z: $z}", {}, {"z": 6}, ["x", "z"],
+    ),
+    "equal effects are two": (
+        "nodes: {x: {node: tell, a: 1}, y: {node: tell, a: 1}}", {}, {}, ["x", "y"],
+    ),
+    "a list of references": (
+        "nodes: {x: {node: add, a: 1, b: 2}, s: {node: total, values: [$x, 4, $x]}}\noutputs: {s: $s}",
+        {}, {"s": 10}, ["x", "s"],
+    ),
+    "when it holds": (
+        "inputs: {on: true}\nnodes: {x: {node: add, a: 1, b: 1, when: $on, else: 9}, "
+        "y: {node: add, a: $x, b: 0}}\noutputs: {y: $y}", {"on": True}, {"y": 2}, ["x", "y"],
+    ),
+    "when it does not hold": (
+        "inputs: {on: true}\nnodes: {x: {node: add, a: 1, b: 1, when: $on, else: 9}, "
+        "y: {node: add, a: $x, b: 0}}\noutputs: {y: $y}", {"on": False}, {"y": 9}, ["y"],
+    ),
+}  # fmt: skip
+
+LOOP = """
+inputs: {count: 4, limit: 1000}
+nodes:
+  zero: {node: add, a: 0, b: 0}
+  items: {node: numbers, count: $count}
+  loop:
+    for: {item: $items}
+    carry: {sum: {from: $zero, then: $next}}
+    collect: {sums: $next}
+    until: $stop
+    nodes:
+      next: {node: add, a: $sum, b: $item}
+      stop: {node: above, a: $next, limit: $limit}
+outputs: {sum: $loop.sum, sums: $loop.sums}
+"""
+
+NESTED = """
+nodes:
+  zero: {node: add, a: 0, b: 0}
+  items: {node: numbers, count: 3}
+  outer:
+    for: {x: $items}
+    carry: {all: {from: $zero, then: $inner.part}}
+    nodes:
+      inner:
+        for: {y: $items}
+        carry: {part: {from: $all, then: $more}}
+        nodes:
+          product: {node: add, a: $x, b: $y}
+          more: {node: add, a: $part, b: $product}
+outputs: {all: $outer.all}
+"""
+
+
+def run(text, **inputs):
+    called = []
+
+    def listen(event):
+        if isinstance(event, NodeStarted):
+            called.append(event.call.name)
+
+    outputs = Session("cpu", "float32", listen)(load_text(text, "graph.yaml", registry), **inputs)
+    return outputs, called
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_behaviour(name):
+    text, inputs, outputs, calls = CASES[name]
+    assert run(text, **inputs) == (outputs, calls)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "total", "sums"),
+    [
+        ({}, 6, [0, 1, 3, 6]),
+        ({"count": 1}, 0, [0]),
+        ({"count": 0}, 0, []),
+        ({"count": 9, "limit": 5.0}, 6, [0, 1, 3, 6]),
+    ],
+)
+def test_a_loop_carries_collects_and_leaves_early(inputs, total, sums):
+    outputs, _ = run(LOOP, **inputs)
+    assert outputs == {"sum": total, "sums": sums}
+
+
+def test_a_loop_is_the_unrolled_graph():
+    outputs, calls = run(NESTED)
+    assert outputs["all"] == sum(x + y for x in range(3) for y in range(3))
+    assert calls.count("outer/inner/more") == 9
+
+
+def test_sequences_of_different_length_are_refused():
+    text = """
+nodes:
+  zero: {node: add, a: 0, b: 0}
+  two: {node: numbers, count: 2}
+  loop:
+    for: {x: $two, y: [1, 2, 3]}
+    carry: {sum: {from: $zero, then: $next}}
+    nodes: {next: {node: add, a: $x, b: $y}}
+outputs: {sum: $loop.sum}
+"""
+    with pytest.raises(RunError, match="the sequences of 'loop' differ in length: x has 2, y has 3"):
+        run(text)
+
+
+def test_a_failure_names_the_node_its_line_and_its_inputs():
+    with pytest.raises(RunError) as error:
+        run("nodes:\n  x: {node: add, a: 1, b: 2}\n  y: {node: fail, a: $x}\noutputs: {y: $y}")
+    first, raised, argument = str(error.value).splitlines()
+    assert first == "graph.yaml:3:3: 'y' (fail) failed: ValueError: 3.0 is too much"
+    assert "test_runtime.py:" in raised
+    assert argument == "  a: 3.0"
+    assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_a_listener_can_end_a_run_between_steps():
+    seen = []
+
+    def listen(event):
+        if isinstance(event, StepFinished):
+            seen.append(event.index)
+            if event.index == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Session("cpu", "float32", listen)(load_text(LOOP, "graph.yaml", registry))
+    assert seen == [0, 1]
+
+
+def test_inputs_are_checked_before_anything_runs():
+    events = []
+    session = Session("cpu", "float32", events.append)
+    with pytest.raises(GraphError, match="has no input 'conut'"):
+        session(load_text(LOOP, "graph.yaml", registry), conut=3)
+    assert events == []
+
+
+def test_events_tell_device_and_precision():
+    events = []
+    Session("cpu", "auto", events.append)(load_text(LOOP, "graph.yaml", registry))
+    assert isinstance(events[0], RunStarted)
+    assert (events[0].graph, events[0].device) == ("graph.yaml", "cpu")
+    assert events[0].dtype in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [
+        ("gpu0", "auto", "device 'gpu0' cannot be used"),
+        ("cpu", "float8", "precision 'float8' is none of auto, float32, bfloat16, float16"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_refused(device, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        Session(device, dtype)

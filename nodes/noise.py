@@ -81,7 +81,9 @@ def noise(
     """
     factor = vae.factor if vae else 1
     if vae is None and unet is None:
-        raise ValueError("noise needs `vae`, or `unet` for pixels, to know how many channels to draw")
+        raise ValueError(
+            "noise needs `vae`, or `unet` for pixels, to know how many channels to draw"
+        )
     channels = vae.config.latent_channels if vae else unet.config.in_channels  # type: ignore[union-attr]
     native = unet.config.sample_size if unet else None
     sides: list[int] = []

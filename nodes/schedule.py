@@ -19,7 +19,7 @@ def load_scheduler_config(
     subfolder: str = "scheduler",
     revision: str | None = None,
 ) -> SchedulerConfig:
-    """Read the `scheduler_config.json` of a checkpoint: a folder, a shipped name or a hub repository."""
+    """Read the `scheduler_config.json` of a checkpoint."""
     path = find_config(model, subfolder, "scheduler_config.json", revision)
     return SchedulerConfig(json.loads(path.read_text()))
 
@@ -28,7 +28,9 @@ def load_scheduler_config(
 def schedule(
     config: SchedulerConfig,
     device: Device,
-    scheduler: Annotated[str, Field(description="auto = the one that the checkpoint names")] = "auto",
+    scheduler: Annotated[
+        str, Field(description="auto = the one that the checkpoint names")
+    ] = "auto",
     steps: Annotated[int, Field(ge=1, le=1000, description="how often to denoise")] = 25,
 ) -> Schedule:
     """Lay out a sampler over the timesteps, as one small matrix for every call of the network."""
@@ -48,6 +50,4 @@ def scheduler_step(
     step: Step, state: State, prediction: Prediction, noise: Latents | None = None
 ) -> State:
     """Take one step of the sampler: less noise, by what the network predicted."""
-    return State(
-        *advance(step.row, state.sample, prediction, noise, state.memory, step.clipping)
-    )
+    return State(*advance(step.row, state.sample, prediction, noise, state.memory, step.clipping))

@@ -52,7 +52,7 @@ def load_text_encoder(
     revision: str | None = None,
     variant: str | None = None,
 ) -> TextEncoder:
-    """Load the text encoder of CLIP (arXiv:2103.00020), strictly: every weight comes from the file."""
+    """Load the text encoder of CLIP (arXiv:2103.00020); every weight must be in the file."""
     from transformers import CLIPTextModel
     from transformers.utils import logging
 
@@ -61,7 +61,9 @@ def load_text_encoder(
     clip, report = CLIPTextModel.from_pretrained(
         **place, variant=variant, dtype=dtype, output_loading_info=True
     )
-    wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]}
+    wrong = {
+        kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]
+    }
     if wrong:
         raise ValueError(f"the text encoder of '{model}' does not fit its config: {wrong}")
     return TextEncoder(clip.to(device).eval().requires_grad_(False))

@@ -27,9 +27,7 @@ def evaluate(
     return {name: _value(value, values) for name, value in graph.outputs.items()}
 
 
-def _run(
-    block: Block, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen
-) -> None:
+def _run(block: Block, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen) -> None:
     if isinstance(block, Loop):
         _run_loop(block, values, machine, listen)
     elif block.when is None or _value(block.when, values):
@@ -38,9 +36,7 @@ def _run(
         values[block.name] = None if block.otherwise is None else _value(block.otherwise, values)
 
 
-def _call(
-    call: Call, values: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen
-) -> Any:
+def _call(call: Call, values: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen) -> Any:
     arguments = {name: _value(value, values) for name, value in call.arguments.items()}
     for name, parameter in call.node.parameters.items():
         if parameter.ambient is not None and name not in arguments:

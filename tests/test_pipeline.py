@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from diffusers import UniPCMultistepScheduler
+from diffusers import (
+    DDPMPipeline,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UniPCMultistepScheduler,
+)
 
 import nodes
 from graph import load, node_type

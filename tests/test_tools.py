@@ -16,7 +16,9 @@ def disc(name: str, size: int) -> Image.Image:
     """Stand in for an emoji: a disc of a colour of its own. The font is not shipped."""
     square = Image.new("RGBA", (size, size))
     number = list(pictures.OBJECTS).index(name)
-    ImageDraw.Draw(square).ellipse((2, 2, size - 2, size - 2), fill=(5 * number, 255 - 5 * number, 90))
+    ImageDraw.Draw(square).ellipse(
+        (2, 2, size - 2, size - 2), fill=(5 * number, 255 - 5 * number, 90)
+    )
     return square
 
 
@@ -37,7 +39,9 @@ def test_the_recipe(tmp_path, monkeypatch, without_font):
     train.export_pixels(folder, out / "emoji-32")
     monkeypatch.chdir(tmp_path)
     assert main(["emoji", "output=a.png", "steps=1"]) == 0
-    assert main(["sd15", f"model={out / 'emoji-64'}", "prompt=a cat", "steps=1", "output=b.png"]) == 0
+    assert (
+        main(["sd15", f"model={out / 'emoji-64'}", "prompt=a cat", "steps=1", "output=b.png"]) == 0
+    )
     assert main(["ddpm", f"model={out / 'emoji-32'}", "steps=2", "output=c.png"]) == 0
     assert Image.open("b.png").size == (64, 64)
     assert Image.open("c.png").size == (32, 32)
@@ -65,7 +69,10 @@ def test_captions():
     scene = pictures.Scene("apple", "orange", "left")
     assert pictures.caption(scene) == "an apple on the left on an orange background"
     assert "an emoji of an apple on the left, orange background" in variants(scene)
-    assert pictures.caption(pictures.Scene("cherry", "red", "two")) == "two cherries on a red background"
+    assert (
+        pictures.caption(pictures.Scene("cherry", "red", "two"))
+        == "two cherries on a red background"
+    )
     assert "an apple" in variants(pictures.Scene("apple", "white", "one"))
 
 

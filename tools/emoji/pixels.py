@@ -16,7 +16,8 @@ from .trainer import Recipe, fit
 SIZE, FACE = 32, 28
 BATCH = 32
 FACES = (
-    "cat", "dog", "rabbit", "fox", "bear", "panda", "frog", "monkey", "pig", "tiger", "lion", "chick",
+    "cat", "dog", "rabbit", "fox", "bear", "panda",
+    "frog", "monkey", "pig", "tiger", "lion", "chick",
 )  # fmt: skip
 
 CONFIG: dict[str, Any] = {

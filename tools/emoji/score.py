@@ -1,7 +1,7 @@
 """Measures what `emoji-64` draws, on prompts that it was not trained on.
 
-    python -m tools.emoji.score                      prints the table of the model card
-    python -m tools.emoji.score --sheet sheet.png    draws 24 of these prompts
+python -m tools.emoji.score                      prints the table of the model card
+python -m tools.emoji.score --sheet sheet.png    draws 24 of these prompts
 """
 
 import argparse
@@ -90,7 +90,11 @@ def score(pictures: Tensor, scenes: list[Scene]) -> tuple[float, ...]:
     colours = [list(COLOURS)[k] for k in torch.cdist(border, palette).argmin(dim=1).tolist()]
     hits = torch.tensor(
         [
-            (want.object == found.object, want.arrangement == found.arrangement, want.colour == colour)
+            (
+                want.object == found.object,
+                want.arrangement == found.arrangement,
+                want.colour == colour,
+            )
             for want, found, colour in zip(scenes, nearest, colours, strict=True)
         ]
     )

@@ -81,7 +81,9 @@ def fit(
         recent.append(value.item())
         if step % 100 == 0 or step == recipe.steps:
             rate = (step - first) / (time.monotonic() - begin)
-            print(f"{step}/{recipe.steps}  loss {sum(recent) / len(recent):.4f}  {rate:.2f} steps/s")
+            print(
+                f"{step}/{recipe.steps}  loss {sum(recent) / len(recent):.4f}  {rate:.2f} steps/s"
+            )
             recent.clear()
         if time.monotonic() - saved > 60:
             save(step)

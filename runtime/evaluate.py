@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, references, values_of
 
@@ -92,12 +93,14 @@ def _value(value: Value, values: Mapping[str, Any]) -> Any:
         case Literal():
             return value.value
         case Reference():
-            found = values[value.name]
-            for field in value.fields:
-                found = found[field] if isinstance(found, dict) else getattr(found, field)
-            return found
+            return reduce(_field, value.fields, values[value.name])
         case ListOf():
             return [_value(item, values) for item in value.items]
+
+
+def _field(whole: Any, name: str) -> Any:
+    """Take a field: of a loop's value, which is a dictionary, or of what a node gave."""
+    return cast("dict[str, Any]", whole)[name] if isinstance(whole, dict) else getattr(whole, name)
 
 
 def _last_uses(graph: Graph) -> dict[int, list[str]]:

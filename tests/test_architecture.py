@@ -73,7 +73,7 @@ def test_files_and_functions_are_short(path):
     text = path.read_text()
     assert len(text.splitlines()) <= LONGEST_FILE
     for found in ast.walk(ast.parse(text)):
-        if isinstance(found, ast.FunctionDef):
+        if isinstance(found, ast.FunctionDef) and "tests" not in path.parts:
             assert found.end_lineno - found.lineno < LONGEST_FUNCTION, f"{found.name} is too long"
 
 

@@ -18,19 +18,19 @@ def block(kind: str, name: str = "") -> str:
 
 
 def patched(text: str, diff: str) -> str:
-    """Apply a diff whose context lines are only for the reader."""
-    before = ""
+    """Apply a diff: a line replaces the one taken away before it, or follows the one shown before."""
+    shown, taken = "", ""
     for line in diff.splitlines():
-        sign, content = line[:1], line[1:]
-        if sign == "-":
-            assert text.count(content + "\n") == 1, content
-            text = text.replace(content + "\n", "")
-        elif sign == "+":
-            anchor = f"{before}\n"
-            assert text.count(anchor) == 1, before
-            text = text.replace(anchor, f"{anchor}{content}\n")
-        if sign != "-":
-            before = content if sign in "+ " else before
+        content = f"{line[1:]}\n"
+        if line.startswith("-"):
+            taken = content
+        elif line.startswith("+"):
+            anchor = taken or shown
+            assert text.count(anchor) == 1, anchor
+            text = text.replace(anchor, content if taken else anchor + content)
+            taken = ""
+        else:
+            shown = content
     return text
 
 
@@ -52,13 +52,15 @@ def fading(tmp_path, monkeypatch):
 
 
 def test_build_your_own(fading):
-    changed = sum(line[:1] in "+-" for line in block("diff").splitlines())
+    changed = sum(line.startswith(("+", "-")) for line in block("diff").splitlines())
     assert changed == 5
     words = ["model=emoji-64", "prompt=a lion on a green background", "steps=4"]
     assert main(["fading.yaml", "--nodes", "my_nodes.py", *words]) == 0
-    first = Image.open("sd15.png").tobytes()
+    with Image.open("sd15.png") as picture:
+        faded = picture.tobytes()
     assert main(["sd15", *words]) == 0
-    assert Image.open("sd15.png").tobytes() != first
+    with Image.open("sd15.png") as picture:
+        assert picture.tobytes() != faded
 
 
 def test_the_error_is_what_one_sees(fading, capsys):
@@ -72,4 +74,5 @@ def test_the_python_works(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     exec(block("python"), names)
     assert names["image"].shape == (1, 3, 64, 64)
-    assert Image.open("fox.png").size == (64, 64)
+    with Image.open("fox.png") as picture:
+        assert picture.size == (64, 64)

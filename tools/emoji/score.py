@@ -28,7 +28,7 @@ BORDER = 1  # pixels at the edge, where no object reaches
 def main() -> None:
     """Print the scores, or draw a sheet."""
     assert nodes.__all__  # importing registers the node types
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Score emoji-64.")
     parser.add_argument("--model", default="emoji-64")
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--schedulers", nargs="+", default=SCHEDULERS)

@@ -22,12 +22,12 @@ from nodes.models import AutoencoderKL, UNet2DModel
 from . import autoencoder, denoiser, pixels
 from .captions import train_tokenizer
 
-STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 6400, "pixels": 6000}
+STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 4800, "pixels": 6000}
 
 
 def main() -> None:
     """Run one stage."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train emoji-64 and emoji-32.")
     parser.add_argument("stage", choices=[*STEPS, "export"])
     parser.add_argument("out", nargs="?", type=Path, default=Path("training"))
     parser.add_argument(

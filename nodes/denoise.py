@@ -21,6 +21,8 @@ def unet(
         return model(inputs, timestep).float()
     if text is None:
         raise ValueError("this network is told a text: wire `text`")
+    if len(text) not in (1, len(sample)):
+        raise ValueError(f"there are {len(text)} texts for {len(sample)} pictures")
     text = text.to(dtype).expand(len(sample), -1, -1)  # one prompt serves all pictures
     return model(inputs, timestep, text).float()
 

@@ -10,7 +10,14 @@ from graph import node
 
 from .kinds import Device, Dtype, TextEmbedding, Tokens
 from .load import Model
-from .weights import find_folder
+from .weights import find_config, find_folder_of, find_weights
+
+TOKENIZER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 
 # transformers takes seconds to import: a graph without text should not wait for it.
 if TYPE_CHECKING:
@@ -38,8 +45,8 @@ def load_tokenizer(
     """Load the tokenizer of CLIP."""
     from transformers import CLIPTokenizer
 
-    source, options = _source(model, subfolder, revision)
-    return Tokenizer(CLIPTokenizer.from_pretrained(source, **options))
+    folder = find_folder_of(model, subfolder, TOKENIZER_FILES, revision)
+    return Tokenizer(CLIPTokenizer.from_pretrained(folder))
 
 
 @node
@@ -56,11 +63,15 @@ def load_text_encoder(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run shows its own
-    source, options = _source(model, subfolder, revision)
-    options |= {"variant": variant, "dtype": dtype, "output_loading_info": True}
-    clip, report = cast(
-        "tuple[CLIPTextModel, dict[str, Any]]", CLIPTextModel.from_pretrained(source, **options)
+    folder = find_config(model, subfolder, "config.json", revision).parent
+    weights = find_weights(model, subfolder, revision, variant)[0].name
+    loaded = CLIPTextModel.from_pretrained(
+        folder,
+        variant=variant if f".{variant}." in weights else None,
+        dtype=dtype,
+        output_loading_info=True,
     )
+    clip, report = cast("tuple[CLIPTextModel, dict[str, Any]]", loaded)
     wrong = {
         kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]
     }
@@ -73,7 +84,7 @@ def load_text_encoder(
 @node
 def tokenize(
     tokenizer: Tokenizer,
-    prompt: Annotated[str | list[str], Field(description="what the picture shows")],
+    prompt: Annotated[str | list[str], Field(description="one for all pictures, or one for each")],
     device: Device,
 ) -> Tokens:
     """Turn a prompt into tokens, padded and cut to the length that the text encoder reads."""
@@ -92,11 +103,3 @@ def tokenize(
 def encode_text(encoder: TextEncoder, tokens: Tokens) -> TextEmbedding:
     """Read the tokens: the last hidden states, after the final layer norm."""
     return encoder.clip(tokens).last_hidden_state  # B N D
-
-
-def _source(model: str, subfolder: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Say what transformers is to open: a component's folder, or its place in a repository."""
-    folder = find_folder(model)
-    if folder is not None:
-        return str(folder / subfolder), {}
-    return model, {"subfolder": subfolder, "revision": revision}

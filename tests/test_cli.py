@@ -128,7 +128,7 @@ def test_an_offline_graph_without_its_checkpoint_fails_in_one_line(tmp_path, cap
     output = tmp_path / "cat.png"
     assert main(["ddpm", "--offline", f"output={output}"]) == 1
     err = capsys.readouterr().err
-    assert "'google/ddpm-cat-256' has no file" in err
+    assert "'google/ddpm-cat-256' is not on this machine and the hub cannot be reached" in err
     assert "Traceback" not in err
     assert not output.exists()
 

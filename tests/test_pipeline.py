@@ -30,15 +30,37 @@ def oracle(folder: Path) -> StableDiffusionPipeline:
     return pipeline
 
 
-def test_text_embeddings(tiny_stable_diffusion, relative):
-    theirs = oracle(tiny_stable_diffusion)
+@pytest.mark.parametrize(
+    "width",
+    ["tiny_stable_diffusion", pytest.param("full_stable_diffusion", marks=pytest.mark.slow)],
+)
+def test_single_calls(width, request, relative):
+    folder = request.getfixturevalue(width)
+    theirs = oracle(folder)
     machine = {"device": torch.device("cpu"), "dtype": torch.float32}
-    tokenizer = node_type("load_tokenizer").function(str(tiny_stable_diffusion))
-    encoder = node_type("load_text_encoder").function(str(tiny_stable_diffusion), **machine)
-    tokens = node_type("tokenize").function(tokenizer, [PROMPT, ""], machine["device"])
-    ours = node_type("encode_text").function(encoder, tokens)
-    expected, empty = theirs.encode_prompt(PROMPT, "cpu", 1, True, negative_prompt="")
-    assert relative(ours, torch.cat([expected, empty])) <= 1e-5
+
+    def call(node, *arguments, **options):
+        return node_type(node).function(*arguments, **options)
+
+    tokenizer, encoder = (
+        call("load_tokenizer", str(folder)),
+        call("load_text_encoder", str(folder), **machine),
+    )
+    text = call(
+        "encode_text", encoder, call("tokenize", tokenizer, [PROMPT, ""], machine["device"])
+    )
+    expected = torch.cat(theirs.encode_prompt(PROMPT, "cpu", 1, True, negative_prompt=""))
+    assert relative(text, expected) <= 1e-5
+
+    generator = torch.Generator().manual_seed(3)
+    sample, timestep = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor(601.0)
+    unet, vae = call("load_unet", str(folder), **machine), call("load_vae", str(folder), **machine)
+    with torch.no_grad():
+        expected = theirs.unet(sample, timestep, expected).sample
+        assert relative(call("unet", unet, sample, timestep, text), expected) <= 1e-5
+        expected = theirs.vae.decode(sample / theirs.vae.config.scaling_factor).sample
+        expected = (expected / 2 + 0.5).clamp(0, 1)
+        assert relative(call("vae_decode", vae, sample), expected) <= 1e-5
 
 
 @pytest.mark.parametrize("scheduler", SWAPS)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from graph import node_type
 from nodes.weights import find_folder, find_weights, load_weights, shipped_checkpoints
+from runtime.cli import main
 
 CPU = torch.device("cpu")
 
@@ -125,6 +126,28 @@ def test_what_is_missing_is_named(checkpoint, tmp_path):
 def test_offline_without_a_cache_is_told():
     with pytest.raises(FileNotFoundError, match="the hub cannot be reached"):
         find_weights("nobody/has-this", "unet")
+
+
+def cached(folder, cache, repository):
+    """Lay a checkpoint out as the hub's cache has it after a download."""
+    commit = "0123456789012345678901234567890123456789"
+    place = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+
+
+def test_a_cached_repository_serves_offline(
+    tiny_stable_diffusion, tiny_ddpm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    cached(tiny_stable_diffusion, tmp_path / "cache", "someone/stable")
+    cached(tiny_ddpm, tmp_path / "cache", "someone/flat")
+    assert main(["sd15", "model=someone/stable", "prompt=a cat", "steps=1", "output=a.png"]) == 0
+    assert main(["ddpm", "model=someone/flat", "steps=1", "output=b.png"]) == 0
+    assert main(["ddpm", "model=someone/other", "steps=1", "output=c.png"]) == 1
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "b.png"]
 
 
 def test_shipped_checkpoints_have_names():

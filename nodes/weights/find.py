@@ -1,10 +1,11 @@
 """Where the files of a checkpoint are: a folder, a shipped checkpoint, or the hub."""
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HFValidationError,
@@ -34,8 +35,10 @@ def find_file(model: str, path: str, revision: str | None = None) -> Path | None
     try:
         return Path(hf_hub_download(model, path, revision=revision))
     except LocalEntryNotFoundError as error:
+        if _is_cached(model, revision):
+            return None
         raise FileNotFoundError(
-            f"'{model}' has no file {path} on this machine and the hub cannot be reached; "
+            f"'{model}' is not on this machine and the hub cannot be reached; "
             "download it once while online, or give a folder"
         ) from error
     except EntryNotFoundError:
@@ -45,6 +48,15 @@ def find_file(model: str, path: str, revision: str | None = None) -> Path | None
             f"'{model}' is neither a folder, nor a checkpoint shipped with run-graph "
             f"({', '.join(shipped_checkpoints())}), nor a repository on the hub that you may read"
         ) from error
+
+
+def _is_cached(model: str, revision: str | None) -> bool:
+    """Ask whether a repository was downloaded before: a file that it lacks is then no failure."""
+    try:
+        snapshot_download(model, revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return False
+    return True
 
 
 def shipped_checkpoints() -> list[str]:
@@ -60,6 +72,20 @@ def find_config(model: str, subfolder: str, name: str, revision: str | None = No
         if found is not None:
             return found
     raise FileNotFoundError(f"'{model}' has neither {subfolder}/{name} nor {name}")
+
+
+def find_folder_of(
+    model: str, subfolder: str, names: Sequence[str], revision: str | None = None
+) -> Path:
+    """Find the folder in which a component's files lie, once those that exist are on this machine.
+
+    Raises FileNotFoundError if none of `names` is there.
+    """
+    looked = [find_file(model, f"{subfolder}/{name}", revision) for name in names]
+    found = [path for path in looked if path is not None]
+    if not found:
+        raise FileNotFoundError(f"'{model}' has none of {', '.join(names)} in {subfolder}")
+    return found[0].parent
 
 
 def find_weights(

@@ -22,7 +22,7 @@ from nodes.models import AutoencoderKL, UNet2DModel
 from . import autoencoder, denoiser, pixels
 from .captions import train_tokenizer
 
-STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 4800, "pixels": 6000}
+STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 4000, "pixels": 800}
 
 
 def main() -> None:

@@ -1,0 +1,62 @@
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+
+import io
+
+import pytest
+
+from graph import Registry, load_text
+from runtime import Session
+from runtime.progress import Progress
+
+registry = Registry()
+
+GRAPH = """
+nodes:
+  loop:
+    for: {x: [1, 2, 3, 4]}
+    carry: {sum: {from: 0, then: $next}}
+    nodes: {next: {node: plus, a: $sum, b: $x}}
+  told: {node: tell, a: $loop.sum}
+"""
+
+
+@registry.node
+def plus(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+@registry.node(effect=True)
+def tell(a: int) -> str:
+    """Tell."""
+    return f"it is {a}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def graph():
+    return load_text(GRAPH, "sum.yaml", registry)
+
+
+def test_plain_lines(graph):
+    stream = io.StringIO()
+    Session("cpu", "float32", Progress(stream))(graph)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "sum.yaml: float32 on cpu"
+    assert lines[1].startswith("loop: 4 steps in 0.0 s (")
+    assert lines[2] == "told: it is 10"
+    assert lines[3] == "done in 0.0 s"
+    assert len(lines) == 4
+
+
+def test_a_bar_on_a_terminal(graph):
+    stream = Terminal()
+    Session("cpu", "float32", Progress(stream))(graph)
+    shown = stream.getvalue()
+    assert "loop ███████░░░░░░░░░░░░░░░░░░░░░░░ 1/4" in shown
+    assert f"loop {'█' * 30} 4/4, 0 s left" in shown
+    assert "\r\033[Ktold: it is 10\n" in shown

@@ -89,7 +89,7 @@ def test_help_of_a_graph_lists_its_inputs(capsys):
     assert main(["sd15.yaml", "--help"]) == 0
     out = capsys.readouterr().out
     assert "Stable Diffusion 1.x, text to image." in out
-    assert "must be given; what the picture shows" in out
+    assert "must be given; one for all pictures" in out
     assert "guidance_scale" in out
     assert "default 7.5" in out
 

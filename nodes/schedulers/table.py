@@ -10,7 +10,7 @@ from .config import resolve
 from .families import FAMILIES
 from .formulas import Inputs, Solver
 from .levels import Level, Settings, estimates
-from .spacing import check_steps, explicit_steps
+from .spacing import explicit_steps
 from .step import Clipping, Row
 
 
@@ -43,8 +43,7 @@ class Table:
     ) -> list[Row]:
         """Return the rows as views of a few tensors on `device`."""
         parts = [self.timesteps, self.predict, self.update]
-        if self.log_ranges is not None:
-            parts.append(self.log_ranges)
+        parts += [] if self.log_ranges is None else [self.log_ranges]
         on_device = [part.to(device=device, dtype=dtype).unbind() for part in parts]
         return [Row(*row) for row in zip(*on_device, strict=True)]
 
@@ -72,46 +71,42 @@ def make_table(
     family = FAMILIES[name]
     options = {"eta": eta, "mu": mu, "timesteps": timesteps, "sigmas": sigmas}
     for option, value in options.items():
-        if value is not None and option not in family.options:
-            able = sorted(each for each in FAMILIES if option in FAMILIES[each].options)
+        if value is not None and option not in family.options.split():
+            able = sorted(key for key, each in FAMILIES.items() if option in each.options.split())
             raise ValueError(f"{name} takes no {option}; {', '.join(able)} do")
     settings = {**settings, **options}
-    steps = explicit_steps(settings) or steps
-    check_steps(settings, steps)
+    steps, most = explicit_steps(settings) or steps, settings["num_train_timesteps"]
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps must be between 1 and {most} (num_train_timesteps), not {steps}")
     if not 0 <= start < steps:
         raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
     grid = family.grid(settings, steps).skip(start)
-    solver = family.solver(settings, grid)
-    clipping = clipping_of(settings)
+    solver, clipping = family.solver(settings, grid), _clipping(settings)
     rederived = clipping is not None and family.rederives_noise
-    predicts = [estimates(settings, level) for level in solver.levels]
-    update = torch.stack(
-        [
-            torch.stack(solver.move(i, basis(settings, level, solver, rederived)))
-            for i, level in enumerate(solver.levels)
-        ]
-    )
+    moved = [
+        torch.stack(solver.move(i, _basis(settings, level, solver, rederived)))
+        for i, level in enumerate(solver.levels)
+    ]
+    update = torch.stack(moved)
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
+    alphas, sigmas_ = torch.tensor(solver.levels, dtype=torch.float64).unbind(dim=1)
+    clean = [estimates(settings, level).clean for level in solver.levels]
     return Table(
         name=name,
-        timesteps=_float64(solver.timesteps),
-        alphas=_float64([level.alpha for level in solver.levels]),
-        sigmas=_float64([level.sigma for level in solver.levels]),
-        predict=_float64([predict.clean for predict in predicts]),
+        timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
+        alphas=alphas,
+        sigmas=sigmas_,
+        predict=torch.tensor(clean, dtype=torch.float64),
         update=update,
-        noisy=tuple(solver.noisy or [False] * len(solver.levels)),
-        log_ranges=None if solver.log_ranges is None else _float64(solver.log_ranges),
+        noisy=tuple(solver.noisy or [False] * len(update)),
+        log_ranges=solver.log_ranges and torch.tensor(solver.log_ranges, dtype=torch.float64),
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
 
 
-def _float64(values: Sequence[float] | Sequence[tuple[float, float]]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
+def _basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
     """Return the rows of the identity in place of the tensors that a move combines."""
     sample, prediction, clean, noise, *memory = torch.eye(4 + solver.memory, dtype=torch.float64)
     if rederived:
@@ -122,10 +117,8 @@ def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> 
     return Inputs(sample, prediction, clean, noise_estimate, noise, tuple(memory))
 
 
-def clipping_of(settings: Settings) -> Clipping | None:
+def _clipping(settings: Settings) -> Clipping | None:
     """Return what the config asks to clip the clean sample to; thresholding goes first."""
     if settings.get("thresholding"):
         return Clipping(settings["sample_max_value"], settings["dynamic_thresholding_ratio"])
-    if settings.get("clip_sample"):
-        return Clipping(settings["clip_sample_range"])
-    return None
+    return Clipping(settings["clip_sample_range"]) if settings.get("clip_sample") else None

@@ -146,23 +146,23 @@ FAMILIES: dict[str, Family] = {
         choices=_EPSILON_V),
     "DPMSolverMultistepScheduler": Family(
         _multistep, multistep.dpm_multistep, f"{_MULTI} dpm clipped end zero_snr",
-        {"euler_at_final": False, "use_lu_lambdas": False}, "timesteps mu", choices=_ANY_FLOW),
+        {"euler_at_final": False, "use_lu_lambdas": False}, "timesteps mu shift", {}, _ANY_FLOW),
     "DPMSolverSinglestepScheduler": Family(
         _multistep, multistep.dpm_singlestep, f"{_MULTI} dpm clipped end".replace("linspace ", ""),
-        {"lower_order_final": False}, "timesteps mu", GROUPS["linspace"], _ANY_FLOW),
+        {"lower_order_final": False}, "timesteps mu shift", GROUPS["linspace"], _ANY_FLOW),
     "DEISMultistepScheduler": Family(
         _multistep, multistep.dpm_multistep, _MULTI,
-        {"algorithm_type": "deis", "solver_type": "logrho"}, "mu", _REPEATED_END,
+        {"algorithm_type": "deis", "solver_type": "logrho"}, "mu shift", _REPEATED_END,
         {"algorithm_type": "deis", "solver_type": "logrho"} | _ANY_FLOW),
     "UniPCMultistepScheduler": Family(
         _multistep, multistep.unipc, f"{_MULTI} zero_snr end range",
         {"predict_x0": True, "solver_type": "bh2", "disable_corrector": [], "solver_p": None,
-         "shift_terminal": None}, "mu sigmas", choices={"solver_type": "bh1 bh2"} | _ANY_FLOW),
+         "shift_terminal": None}, "mu shift sigmas", {}, {"solver_type": "bh1 bh2"} | _ANY_FLOW),
     "SASolverScheduler": Family(
         _multistep, multistep.sa_solver,
         "training linspace thresholding respacing flow clipped",
         {"predictor_order": 2, "corrector_order": 2, "tau_func": None,
-         "algorithm_type": "data_prediction", "lower_order_final": True},
+         "algorithm_type": "data_prediction", "lower_order_final": True}, "shift",
         fixed=_REPEATED_END | {"use_dynamic_shifting": False},
         choices={"algorithm_type": "data_prediction"} | _ANY_FLOW),
     "LCMScheduler": Family(grids.distilled_grid, first_order.lcm, _DISTILLED, {}, "timesteps"),
@@ -177,8 +177,8 @@ FAMILIES: dict[str, Family] = {
     "FlowMatchEulerDiscreteScheduler": Family(
         flow.flow_grid, first_order.flow_euler, "shift dynamic respacing by_size",
         {"invert_sigmas": False, "shift_terminal": None, "stochastic_sampling": False},
-        "mu sigmas", _FLOW),
+        "mu shift sigmas", _FLOW),
     "FlowMatchHeunDiscreteScheduler": Family(
-        flow.flow_grid, two_calls.heun, "shift",
+        flow.flow_grid, two_calls.heun, "shift", {}, "shift",
         fixed=_FLOW | {"use_dynamic_shifting": False, "invert_sigmas": False}),
 }  # fmt: skip

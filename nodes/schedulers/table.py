@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Table:
     """
 
     name: str  # the class that it stands for
+    training_timesteps: int
     timesteps: Tensor  # (N,) what the network is told
     alphas: Tensor  # (N,) the level of the sample that the network sees:
     sigmas: Tensor  # (N,) sample = alpha * clean + sigma * noise
@@ -54,8 +56,10 @@ def make_table(
     steps: int = 25,
     *,
     start: int = 0,
+    strength: float = 1.0,
     eta: float | None = None,
     mu: float | None = None,
+    shift: float | None = None,
     timesteps: Sequence[float] | None = None,
     sigmas: Sequence[float] | None = None,
 ) -> Table:
@@ -63,37 +67,28 @@ def make_table(
 
     `scheduler` is "auto" (the class that the config names) or any name in SCHEDULERS; `steps` is
     the number of steps asked for, of which some samplers make more than one row. A partial run
-    leaves out the first `start` steps. `eta` is the stochasticity of DDIM and TCD, `mu` the
-    dynamic shift of flow matching; `timesteps` or `sigmas` replace the grid where the class can.
+    leaves out the first `start` steps, or all but a `strength` of them. `eta` is the stochasticity
+    of DDIM and TCD, `mu` and `shift` the dynamic and the static shift of flow matching;
+    `timesteps` or `sigmas` replace the grid where the class can.
     Raises ValueError for what is unknown, impossible or not implemented.
     """
     name, settings = resolve(config, scheduler)
     family = FAMILIES[name]
-    options = {"eta": eta, "mu": mu, "timesteps": timesteps, "sigmas": sigmas}
-    for option, value in options.items():
-        if value is not None and option not in family.options.split():
-            able = sorted(key for key, each in FAMILIES.items() if option in each.options.split())
-            raise ValueError(f"{name} takes no {option}; {', '.join(able)} do")
-    settings = {**settings, **options}
-    steps, most = explicit_steps(settings) or steps, settings["num_train_timesteps"]
-    if not 1 <= steps <= most:
-        raise ValueError(f"steps must be between 1 and {most} (num_train_timesteps), not {steps}")
-    if not 0 <= start < steps:
-        raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
-    grid = family.grid(settings, steps).skip(start)
+    options = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
+    settings = _with_options(name, settings, options)
+    steps, skipped = _count_steps(settings, steps, start, strength)
+    grid = family.grid(settings, steps).skip(skipped)
     solver, clipping = family.solver(settings, grid), _clipping(settings)
     rederived = clipping is not None and family.rederives_noise
-    moved = [
-        torch.stack(solver.move(i, _basis(settings, level, solver, rederived)))
-        for i, level in enumerate(solver.levels)
-    ]
-    update = torch.stack(moved)
+    inputs = [_basis(settings, level, solver, rederived) for level in solver.levels]
+    update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
     alphas, sigmas_ = torch.tensor(solver.levels, dtype=torch.float64).unbind(dim=1)
     clean = [estimates(settings, level).clean for level in solver.levels]
     return Table(
         name=name,
+        training_timesteps=settings["num_train_timesteps"],
         timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
         alphas=alphas,
         sigmas=sigmas_,
@@ -104,6 +99,38 @@ def make_table(
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
+
+
+def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """Add what a run may set; refuse what the class does not take, or the config rules out."""
+    able = {key: each.options.split() for key, each in FAMILIES.items()}
+    for option, value in options.items():
+        if value is not None and option not in able[name]:
+            takers = sorted(key for key in able if option in able[key])
+            raise ValueError(f"{name} takes no {option}; {', '.join(takers)} do")
+    for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
+        if options[option] is not None and not settings.get(flag, True):
+            raise ValueError(f"{option} needs {flag} true")
+    shift = options["shift"]
+    shifts = {} if shift is None else {"shift": shift, "flow_shift": shift}
+    return {**settings, **options, "shift": settings.get("shift"), **shifts}
+
+
+def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:
+    """Return how many steps the whole run has, and how many of them a partial run leaves out."""
+    steps, most = explicit_steps(settings) or steps, settings["num_train_timesteps"]
+    if not isinstance(steps, int):
+        raise ValueError(f"steps must be a whole number, not {steps!r}")
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps must be between 1 and {most} (num_train_timesteps), not {steps}")
+    if not 0 <= start < steps:
+        raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
+    if not 1 / steps <= strength <= 1:
+        raise ValueError(f"strength must be between 1 / {steps} (steps) and 1, not {strength:g}")
+    # Published image-to-image runs round the steps of flow matching up, of all others down.
+    kept = steps * strength
+    rounded_up = settings["prediction_type"] == "flow_prediction" and "beta_start" not in settings
+    return steps, start or (int(steps - kept) if rounded_up else steps - int(kept))
 
 
 def _basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:

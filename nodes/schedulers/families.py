@@ -47,23 +47,16 @@ GROUPS: dict[str, dict[str, Any]] = {
 _EPSILON_V = {"prediction_type": "epsilon v_prediction"}
 _ANY_FLOW = {"prediction_type": "epsilon sample v_prediction flow_prediction"}
 # What a field may hold, where that is a choice and the class does not say otherwise.
-CHOICES = {
-    "beta_schedule": " ".join(BETA_SCHEDULES),
-    "prediction_type": "epsilon sample v_prediction",
-    "timestep_spacing": "linspace leading trailing",
-    "final_sigmas_type": "zero sigma_min",
-    "time_shift_type": "exponential linear",
-    "interpolation_type": "linear log_linear",
-    "timestep_type": "discrete continuous",
-    "solver_type": "midpoint heun",
-    "algorithm_type": "dpmsolver++ sde-dpmsolver++ dpmsolver",
-    "solver_order": "1 2 3",
-    "predictor_order": "1 2 3 4",
-    "corrector_order": "1 2 3 4",
-    "sigma_schedule": "karras exponential",
+CHOICES: dict[str, str] = {
+    "beta_schedule": " ".join(BETA_SCHEDULES), "prediction_type": "epsilon sample v_prediction",
+    "timestep_spacing": "linspace leading trailing", "final_sigmas_type": "zero sigma_min",
+    "time_shift_type": "exponential linear", "interpolation_type": "linear log_linear",
+    "timestep_type": "discrete continuous", "sigma_schedule": "karras exponential",
+    "algorithm_type": "dpmsolver++ sde-dpmsolver++ dpmsolver", "solver_type": "midpoint heun",
+    "solver_order": "1 2 3", "predictor_order": "1 2 3 4", "corrector_order": "1 2 3 4",
     "variance_type": "None learned learned_range",
-    **dict.fromkeys(("tau_func", "solver_p", "noise_sampler_seed"), "None"),
-}
+    "tau_func": "None", "solver_p": "None", "noise_sampler_seed": "None",
+}  # fmt: skip
 
 
 class Family(NamedTuple):
@@ -81,14 +74,13 @@ class Family(NamedTuple):
     @property
     def fields(self) -> dict[str, Any]:
         """Return the fields that a config may set, with their defaults."""
-        joined = {k: v for name in self.groups.split() for k, v in GROUPS[name].items()}
-        return joined | {key: self.own[key] for key in self.own}
+        groups = [*(GROUPS[name] for name in self.groups.split()), self.own]
+        return {field: default for group in groups for field, default in group.items()}
 
 
 def _multistep(settings: Settings, steps: int) -> Grid:
     if settings["use_flow_sigmas"]:
-        own = flow.flow_unipc_grid if "predict_x0" in settings else flow.flow_multistep_grid
-        return own(settings, steps)
+        return flow.flow_multistep_grid(settings, steps)
     # On the cosine schedule the multistep class alone cuts the respaced timesteps.
     cut = "use_lu_lambdas" in settings and settings["beta_schedule"] == "squaredcos_cap_v2"
     return grids.ratio_grid(settings, steps, whole=True, round_karras=not cut)
@@ -97,88 +89,75 @@ def _multistep(settings: Settings, steps: int) -> Grid:
 _interpolated = partial(grids.ratio_grid, whole=False, round_karras=False)
 _midpoints = partial(grids.ratio_grid, whole=False, round_karras=True)
 _own_end = partial(_interpolated, own_end=True)
+_ipndm = partial(multistep.linear_multistep, equal=True)
+_dpm_2_ancestral = partial(two_calls.dpm_2, ancestral=True)
 _euler, _ancestral = partial(first_order.ddim, eta=0.0), partial(first_order.ddim, eta=1.0)
 
 _PIXELS = "training leading clipping thresholding zero_snr"
 _K = "training latent linspace respacing"
-_MULTI = "training linspace thresholding respacing dynamic flow orders"
+_MULTI = "training thresholding respacing dynamic flow orders"
 _DISTILLED = "training latent leading clipping thresholding zero_snr distilled"
 _CLEAN_END, _REPEATED_END = {"final_sigmas_type": "zero"}, {"final_sigmas_type": "sigma_min"}
 _FLOW = {"prediction_type": "flow_prediction"}
+_LOG_RHO = {"algorithm_type": "deis", "solver_type": "logrho"}
+
+_K_GRID = {"fixed": _CLEAN_END, "choices": _EPSILON_V}
 
 FAMILIES: dict[str, Family] = {
-    "DDPMScheduler": Family(
-        grids.next_grid, first_order.ddpm, _PIXELS, {"variance_type": "fixed_small"}, "timesteps",
+    "DDPMScheduler": Family(grids.next_grid, first_order.ddpm, _PIXELS,
+        {"variance_type": "fixed_small"}, "timesteps",
         choices={"variance_type": "fixed_small fixed_small_log fixed_large learned_range"}),
-    "DDIMScheduler": Family(
-        grids.stride_grid, first_order.ddim, _PIXELS, {"set_alpha_to_one": True}, "eta",
-        rederives_noise=False),
-    "DDIMInverseScheduler": Family(
-        grids.inverse_grid, _euler, "training leading clipping zero_snr",
+    "DDIMScheduler": Family(grids.stride_grid, first_order.ddim, _PIXELS,
+        {"set_alpha_to_one": True}, "eta", rederives_noise=False),
+    "DDIMInverseScheduler": Family(grids.inverse_grid, _euler, _PIXELS.replace("thresholding ", ""),
         {"set_alpha_to_one": True}, choices={"timestep_spacing": "leading trailing"},
         rederives_noise=False),
-    "PNDMScheduler": Family(
-        grids.pseudo_grid, pseudo.pndm, "training leading",
+    "PNDMScheduler": Family(grids.pseudo_grid, pseudo.pndm, "training leading",
         {"set_alpha_to_one": False, "skip_prk_steps": False}, choices=_EPSILON_V),
-    "IPNDMScheduler": Family(
-        grids.trigonometric_grid, partial(multistep.linear_multistep, equal=True), "",
+    "IPNDMScheduler": Family(grids.trigonometric_grid, _ipndm, "",
         {"num_train_timesteps": 1000, "trained_betas": None},
         fixed={"prediction_type": "v_prediction"}, choices={"trained_betas": "None"}),
-    "EulerDiscreteScheduler": Family(
-        _own_end, _euler, "training linspace respacing range zero_snr end",
+    "EulerDiscreteScheduler": Family(_own_end, _euler,
+        "training linspace respacing range zero_snr end",
         {"interpolation_type": "linear", "timestep_type": "discrete"}, "timesteps sigmas"),
-    "EulerAncestralDiscreteScheduler": Family(
-        _interpolated, _ancestral, "training linspace zero_snr", fixed=_CLEAN_END,
-        choices=_EPSILON_V),
-    "LMSDiscreteScheduler": Family(
-        _interpolated, multistep.linear_multistep, "training linspace respacing",
-        fixed=_CLEAN_END),
-    "HeunDiscreteScheduler": Family(
-        _interpolated, two_calls.heun, f"{_K} clipping", {"clip_sample": False}, "timesteps",
-        fixed=_CLEAN_END),
-    "KDPM2DiscreteScheduler": Family(
-        _midpoints, two_calls.dpm_2, _K, fixed=_CLEAN_END, choices=_EPSILON_V),
-    "KDPM2AncestralDiscreteScheduler": Family(
-        _midpoints, partial(two_calls.dpm_2, ancestral=True), _K, fixed=_CLEAN_END,
-        choices=_EPSILON_V),
-    "DPMSolverSDEScheduler": Family(
-        _interpolated, two_calls.dpm_sde, _K, {"noise_sampler_seed": None}, fixed=_CLEAN_END,
-        choices=_EPSILON_V),
-    "DPMSolverMultistepScheduler": Family(
-        _multistep, multistep.dpm_multistep, f"{_MULTI} dpm clipped end zero_snr",
+    "EulerAncestralDiscreteScheduler": Family(_interpolated, _ancestral,
+        "training linspace zero_snr", **_K_GRID),
+    "LMSDiscreteScheduler": Family(_interpolated, multistep.linear_multistep,
+        "training linspace respacing", fixed=_CLEAN_END),
+    "HeunDiscreteScheduler": Family(_interpolated, two_calls.heun, f"{_K} clipping",
+        {"clip_sample": False}, "timesteps", _CLEAN_END),
+    "KDPM2DiscreteScheduler": Family(_midpoints, two_calls.dpm_2, _K, **_K_GRID),
+    "KDPM2AncestralDiscreteScheduler": Family(_midpoints, _dpm_2_ancestral, _K, **_K_GRID),
+    "DPMSolverSDEScheduler": Family(_interpolated, two_calls.dpm_sde, _K,
+        {"noise_sampler_seed": None}, **_K_GRID),
+    "DPMSolverMultistepScheduler": Family(_multistep, multistep.dpm_multistep,
+        f"{_MULTI} linspace dpm clipped end zero_snr",
         {"euler_at_final": False, "use_lu_lambdas": False}, "timesteps mu shift", {}, _ANY_FLOW),
-    "DPMSolverSinglestepScheduler": Family(
-        _multistep, multistep.dpm_singlestep, f"{_MULTI} dpm clipped end".replace("linspace ", ""),
-        {"lower_order_final": False}, "timesteps mu shift", GROUPS["linspace"], _ANY_FLOW),
-    "DEISMultistepScheduler": Family(
-        _multistep, multistep.dpm_multistep, _MULTI,
-        {"algorithm_type": "deis", "solver_type": "logrho"}, "mu shift", _REPEATED_END,
-        {"algorithm_type": "deis", "solver_type": "logrho"} | _ANY_FLOW),
-    "UniPCMultistepScheduler": Family(
-        _multistep, multistep.unipc, f"{_MULTI} zero_snr end range",
+    "DPMSolverSinglestepScheduler": Family(_multistep, multistep.dpm_singlestep,
+        f"{_MULTI} dpm clipped end", {"lower_order_final": False}, "timesteps mu shift",
+        GROUPS["linspace"], _ANY_FLOW),
+    "DEISMultistepScheduler": Family(_multistep, multistep.dpm_multistep, f"{_MULTI} linspace",
+        _LOG_RHO, "mu shift", _REPEATED_END, _LOG_RHO | _ANY_FLOW),
+    "UniPCMultistepScheduler": Family(_multistep, multistep.unipc,
+        f"{_MULTI} linspace zero_snr end range",
         {"predict_x0": True, "solver_type": "bh2", "disable_corrector": [], "solver_p": None,
          "shift_terminal": None}, "mu shift sigmas", {}, {"solver_type": "bh1 bh2"} | _ANY_FLOW),
-    "SASolverScheduler": Family(
-        _multistep, multistep.sa_solver,
+    "SASolverScheduler": Family(_multistep, multistep.sa_solver,
         "training linspace thresholding respacing flow clipped",
         {"predictor_order": 2, "corrector_order": 2, "tau_func": None,
          "algorithm_type": "data_prediction", "lower_order_final": True}, "shift",
-        fixed=_REPEATED_END | {"use_dynamic_shifting": False},
-        choices={"algorithm_type": "data_prediction"} | _ANY_FLOW),
+        _REPEATED_END | {"use_dynamic_shifting": False},
+        {"algorithm_type": "data_prediction"} | _ANY_FLOW),
     "LCMScheduler": Family(grids.distilled_grid, first_order.lcm, _DISTILLED, {}, "timesteps"),
-    "TCDScheduler": Family(
-        grids.distilled_grid, first_order.tcd, _DISTILLED, {}, "eta timesteps",
+    "TCDScheduler": Family(grids.distilled_grid, first_order.tcd, _DISTILLED, {}, "eta timesteps",
         {"clip_sample": False, "thresholding": False}),
     "EDMEulerScheduler": Family(grids.denoiser_grid, _euler, "denoiser end", choices=_EPSILON_V),
-    "EDMDPMSolverMultistepScheduler": Family(
-        grids.denoiser_grid, multistep.dpm_multistep, "denoiser end thresholding orders dpm",
-        {"euler_at_final": False},
+    "EDMDPMSolverMultistepScheduler": Family(grids.denoiser_grid, multistep.dpm_multistep,
+        "denoiser end thresholding orders dpm", {"euler_at_final": False},
         choices={"algorithm_type": "dpmsolver++ sde-dpmsolver++"} | _EPSILON_V),
-    "FlowMatchEulerDiscreteScheduler": Family(
-        flow.flow_grid, first_order.flow_euler, "shift dynamic respacing by_size",
-        {"invert_sigmas": False, "shift_terminal": None, "stochastic_sampling": False},
-        "mu shift sigmas", _FLOW),
-    "FlowMatchHeunDiscreteScheduler": Family(
-        flow.flow_grid, two_calls.heun, "shift", {}, "shift",
-        fixed=_FLOW | {"use_dynamic_shifting": False, "invert_sigmas": False}),
+    "FlowMatchEulerDiscreteScheduler": Family(flow.flow_grid, first_order.flow_euler,
+        "shift dynamic respacing by_size", {"invert_sigmas": False, "shift_terminal": None,
+        "stochastic_sampling": False}, "mu shift sigmas", _FLOW),
+    "FlowMatchHeunDiscreteScheduler": Family(flow.flow_grid, two_calls.heun, "shift", {}, "shift",
+        _FLOW | {"use_dynamic_shifting": False, "invert_sigmas": False}),
 }  # fmt: skip

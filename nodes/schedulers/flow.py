@@ -55,21 +55,17 @@ def flow_grid(settings: Settings, steps: int) -> Grid:
 
 
 def flow_multistep_grid(settings: Settings, steps: int) -> Grid:
-    """Lay shifted sigmas for DPM-Solver++ and DEIS, one spare point at the clean end dropped."""
-    even = line(0.0, 1 - 1 / settings["num_train_timesteps"], steps + 1)
-    sigmas = _shift(settings, even, settings["flow_shift"])[:0:-1]
+    """Lay shifted sigmas for DPM-Solver++, DEIS and UniPC, a spare point at the clean end dropped.
+
+    UniPC begins just below pure noise, where lambda is infinite; the others a timestep lower.
+    """
+    low = 1 / settings["num_train_timesteps"]
+    others = line(0.0, 1 - low, steps + 1)[:0:-1]
+    even = line(1.0, low, steps + 1)[:-1] if "predict_x0" in settings else others
+    sigmas = _shift(settings, list(settings["sigmas"] or even), settings["flow_shift"])
+    sigmas[0] -= 1e-6 if abs(sigmas[0] - 1) < 1e-6 else 0.0
     end = 0.0
     if settings["final_sigmas_type"] == "sigma_min":
-        repeats = settings["algorithm_type"] in ("deis", "data_prediction")
-        end = sigmas[-1] if repeats else training_levels(settings, finite=True)[0].ratio
-    return _grid(settings, sigmas, end, whole=True)
-
-
-def flow_unipc_grid(settings: Settings, steps: int) -> Grid:
-    """Lay shifted sigmas for UniPC, from just below pure noise, where lambda is infinite."""
-    sigmas = settings["sigmas"] or line(1.0, 1 / settings["num_train_timesteps"], steps + 1)[:-1]
-    sigmas = _shift(settings, list(sigmas), settings["flow_shift"])
-    if abs(sigmas[0] - 1) < 1e-6:
-        sigmas[0] -= 1e-6
-    end = 0.0 if settings["final_sigmas_type"] == "zero" else sigmas[-1]
+        dpm = settings.get("algorithm_type", "").endswith(("dpmsolver", "dpmsolver++"))
+        end = training_levels(settings, finite=True)[0].ratio if dpm else sigmas[-1]
     return _grid(settings, sigmas, end, whole=True)

@@ -17,7 +17,6 @@ class Scheduler(NamedTuple):
 _MULTI, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
 _SECOND, _THIRD = ({"algorithm_type": "dpmsolver++", "solver_order": order} for order in (2, 3))
 _SDE_2, _SDE_3 = ({**each, "algorithm_type": "sde-dpmsolver++"} for each in (_SECOND, _THIRD))
-_COMFY = {"solver_order": 3}
 
 _NAMED: dict[str, tuple[Any, ...]] = {
     "ddpm": ("DDPMScheduler", "Ancestral sampling, as trained; many steps."),
@@ -44,9 +43,9 @@ _NAMED: dict[str, tuple[Any, ...]] = {
     "deis": ("DEISMultistepScheduler", "Multistep on the noise in log(sigma / alpha)."),
     "unipc": ("UniPCMultistepScheduler", "Predictor and corrector; 10 to 25 steps."),
     "uni_pc": ("UniPCMultistepScheduler", "UniPC of third order with B(h) = h, as in ComfyUI.",
-               {**_COMFY, "solver_type": "bh1"}),
+               {"solver_order": 3, "solver_type": "bh1"}),
     "uni_pc_bh2": ("UniPCMultistepScheduler", "UniPC of third order, as in ComfyUI.",
-                   {**_COMFY, "solver_type": "bh2"}),
+                   {"solver_order": 3, "solver_type": "bh2"}),
     "sa_solver": ("SASolverScheduler", "Stochastic Adams predictor and corrector."),
     "lcm": ("LCMScheduler", "Latent consistency models; 2 to 8 steps."),
     "tcd": ("TCDScheduler", "Trajectory consistency models; 2 to 8 steps."),

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from .formulas import Inputs, Solver, posterior_spread, renoise, transfer
+from .formulas import Inputs, Solver, posterior_spread, transfer
 from .grids import Grid, timestep_of
 from .levels import Level, Settings, level_from_ratio
 
@@ -43,25 +43,27 @@ def _with_middles(grid: Grid, ancestral: bool = False) -> tuple[list[float], lis
     return times, levels
 
 
+def _span(row: int, grid: Grid, levels: list[Level]) -> tuple[Level, Level]:
+    """Return where a row starts from, and where it goes: ahead to ask, or to the end."""
+    ahead = row % 2 == 0 and row + 1 < len(levels)
+    return grid.levels[row // 2], levels[row + 1] if ahead else grid.ends[row // 2]
+
+
 def dpm_2(_settings: Settings, grid: Grid, *, ancestral: bool = False) -> Solver:
     """Go halfway to ask, then all the way from the start (DPM-Solver-2: arXiv:2206.00927).
 
     `ancestral` steps further down, and up again with fresh noise. Memory: the sample at the start.
     """
     times, levels = _with_middles(grid, ancestral)
+    noisy = [ancestral and row % 2 == 1 for row in range(len(levels))]
 
     def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        start, end = grid.levels[row // 2], grid.ends[row // 2]
-        base, spread = inputs.sample, 0.0
-        if row % 2:
-            (base,) = inputs.memory
-            spread = posterior_spread(start, end) if ancestral else 0.0
-        elif row + 1 < len(levels):
-            end = levels[row + 1]
+        start, end = _span(row, grid, levels)
+        base = inputs.memory[0] if row % 2 else inputs.sample
+        spread = posterior_spread(start, end) if noisy[row] else 0.0
         moved = transfer(start, end, base, inputs.noise_estimate, spread)
         return moved + spread * inputs.noise, base
 
-    noisy = [ancestral and row % 2 == 1 for row in range(len(levels))]
     return Solver(times, levels, move, memory=1, noisy=noisy)
 
 
@@ -72,20 +74,17 @@ def dpm_sde(_settings: Settings, grid: Grid) -> Solver:
     motion in sigma / alpha. Memory: the sample and the noise at the start of the step.
     """
     times, levels = _with_middles(grid)
+    noisy = [row + 1 < len(levels) for row in range(len(levels))]
 
     def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        start, end = grid.levels[row // 2], grid.ends[row // 2]
+        start, end = _span(row, grid, levels)
         base, noise = inputs.sample, inputs.noise
         if row % 2:
             base, earlier = inputs.memory
             share = (start.ratio - levels[row].ratio) / (start.ratio - end.ratio)
             noise = math.sqrt(share) * earlier + math.sqrt(1 - share) * noise
-        elif row + 1 < len(levels):
-            end = levels[row + 1]
         spread = posterior_spread(start, end)
         noise_estimate = (base - start.alpha * inputs.clean) / start.sigma
-        moved = renoise(end, inputs.clean, noise_estimate, spread)
-        return moved + spread * noise, base, noise
+        return transfer(start, end, base, noise_estimate, spread) + spread * noise, base, noise
 
-    noisy = [row + 1 < len(levels) for row in range(len(levels))]
     return Solver(times, levels, move, memory=2, noisy=noisy)

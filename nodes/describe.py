@@ -20,18 +20,20 @@ def list_schedulers() -> str:
         varied = any(name == f"{base}_{kind}" for base in SCHEDULERS for kind in _SUFFIXES)
         if name != family and not varied:
             names.setdefault((family, description), []).append(name)
-    lines = []
+    lines: list[str] = []
     for (_, description), (first, *others) in names.items():
         kinds = [f"_{kind}" for kind in _SUFFIXES if f"{first}_{kind}" in SCHEDULERS]
-        also = [*([f"Also {', '.join(others)}."] if others else [])]
+        also = [f"Also {', '.join(others)}."] if others else []
         also += [f"With {' '.join(kinds)}."] if kinds else []
         lines.append(f"  {first:<16} {' '.join([description, *also])}")
     classes = sum(name == entry.family for name, entry in SCHEDULERS.items())
-    return "\n".join(
-        ["samplers (run-graph schedulers NAME prints the rows of one)", *lines, "",
-         "auto is the one that the checkpoint names. Names, too, are", f"the {classes} class names of "
-         "diffusers, and those of other programs: \"DPM++ 2M Karras\" is dpmpp_2m_karras."]
-    )  # fmt: skip
+    lines.insert(0, "samplers (run-graph schedulers NAME prints the rows of one)")
+    lines.append("\nauto is the one that the checkpoint names.")
+    lines.append(
+        f"The {classes} class names of diffusers are names, too, and those of other programs:"
+    )
+    lines.append("DPM++ 2M Karras is dpmpp_2m_karras.")
+    return "\n".join(lines)
 
 
 def describe_schedule(name: str, *words: str) -> str:

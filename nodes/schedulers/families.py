@@ -101,7 +101,7 @@ _CLEAN_END, _REPEATED_END = {"final_sigmas_type": "zero"}, {"final_sigmas_type":
 _FLOW = {"prediction_type": "flow_prediction"}
 _LOG_RHO = {"algorithm_type": "deis", "solver_type": "logrho"}
 
-_K_GRID = {"fixed": _CLEAN_END, "choices": _EPSILON_V}
+_k_family = partial(Family, fixed=_CLEAN_END, choices=_EPSILON_V)
 
 FAMILIES: dict[str, Family] = {
     "DDPMScheduler": Family(grids.next_grid, first_order.ddpm, _PIXELS,
@@ -120,16 +120,16 @@ FAMILIES: dict[str, Family] = {
     "EulerDiscreteScheduler": Family(_own_end, _euler,
         "training linspace respacing range zero_snr end",
         {"interpolation_type": "linear", "timestep_type": "discrete"}, "timesteps sigmas"),
-    "EulerAncestralDiscreteScheduler": Family(_interpolated, _ancestral,
-        "training linspace zero_snr", **_K_GRID),
+    "EulerAncestralDiscreteScheduler": _k_family(_interpolated, _ancestral,
+        "training linspace zero_snr"),
     "LMSDiscreteScheduler": Family(_interpolated, multistep.linear_multistep,
         "training linspace respacing", fixed=_CLEAN_END),
     "HeunDiscreteScheduler": Family(_interpolated, two_calls.heun, f"{_K} clipping",
         {"clip_sample": False}, "timesteps", _CLEAN_END),
-    "KDPM2DiscreteScheduler": Family(_midpoints, two_calls.dpm_2, _K, **_K_GRID),
-    "KDPM2AncestralDiscreteScheduler": Family(_midpoints, _dpm_2_ancestral, _K, **_K_GRID),
-    "DPMSolverSDEScheduler": Family(_interpolated, two_calls.dpm_sde, _K,
-        {"noise_sampler_seed": None}, **_K_GRID),
+    "KDPM2DiscreteScheduler": _k_family(_midpoints, two_calls.dpm_2, _K),
+    "KDPM2AncestralDiscreteScheduler": _k_family(_midpoints, _dpm_2_ancestral, _K),
+    "DPMSolverSDEScheduler": _k_family(_interpolated, two_calls.dpm_sde, _K,
+        {"noise_sampler_seed": None}),
     "DPMSolverMultistepScheduler": Family(_multistep, multistep.dpm_multistep,
         f"{_MULTI} linspace dpm clipped end zero_snr",
         {"euler_at_final": False, "use_lu_lambdas": False}, "timesteps mu shift", {}, _ANY_FLOW),

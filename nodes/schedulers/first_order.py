@@ -39,8 +39,9 @@ def ddim(settings: Settings, grid: Grid, eta: float | None = None) -> Solver:
 
     Euler (arXiv:2206.00364, algorithm 1) and its ancestral form are these two on another grid.
     """
-    eta = (settings["eta"] or 0.0) if eta is None else eta
-    return _renoising(grid, [eta * s for s in _posterior_spreads(grid)], [eta > 0] * len(grid.ends))
+    fresh: float = (settings["eta"] or 0.0) if eta is None else eta
+    spreads = [fresh * spread for spread in _posterior_spreads(grid)]
+    return _renoising(grid, spreads, [fresh > 0] * len(spreads))
 
 
 def ddpm(settings: Settings, grid: Grid) -> Solver:

@@ -23,8 +23,8 @@ class Grid(NamedTuple):
 
     def skip(self, steps: int) -> "Grid":
         """Leave out the first steps."""
-        kept = (part[steps:] for part in (self.timesteps, self.levels, self.ends))
-        return Grid(*kept, self.training, self.initial_scale, steps)
+        times, levels, ends = self.timesteps[steps:], self.levels[steps:], self.ends[steps:]
+        return self._replace(timesteps=times, levels=levels, ends=ends, skipped=steps)
 
 
 def next_grid(settings: Settings, steps: int) -> Grid:
@@ -49,7 +49,10 @@ def pseudo_grid(settings: Settings, steps: int) -> Grid:
     grid = stride_grid(settings, steps)
     if not settings["skip_prk_steps"] or steps == 1:
         return grid
-    return Grid(*([*part[:2], *part[1:]] for part in grid[:3]), grid.training)
+    times, levels, ends = grid.timesteps, grid.levels, grid.ends
+    return Grid(
+        [*times[:2], *times[1:]], [*levels[:2], *levels[1:]], [*ends[:2], *ends[1:]], grid.training
+    )
 
 
 def inverse_grid(settings: Settings, steps: int) -> Grid:

@@ -58,8 +58,8 @@ def _exponential(grid: Grid, steps: Sequence[_Step], remembered: int) -> Solver:
         if step.correction is not None:
             known = [(levels[i - 1 - k], past[k]) for k in range(step.correction)]
             known.append((levels[i], estimates[0]))
-            rule = steps[i - 1].rule
-            sample = exponential_step(rule, levels[i - 1], levels[i], *kept[:1], known, *kept[1:])
+            rule, fresh = steps[i - 1].rule, kept[1] if stochastic else None
+            sample = exponential_step(rule, levels[i - 1], levels[i], kept[0], known, fresh)
         elif step.back:
             sample = kept[0]
         known = [(levels[i - k], estimates[k]) for k in step.used]

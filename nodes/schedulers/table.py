@@ -84,6 +84,8 @@ def make_table(
     update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
+    ranges = solver.log_ranges
+    ranges = None if ranges is None else torch.tensor(ranges, dtype=torch.float64)
     alphas, sigmas_ = torch.tensor(solver.levels, dtype=torch.float64).unbind(dim=1)
     clean = [estimates(settings, level).clean for level in solver.levels]
     return Table(
@@ -95,7 +97,7 @@ def make_table(
         predict=torch.tensor(clean, dtype=torch.float64),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(update)),
-        log_ranges=solver.log_ranges and torch.tensor(solver.log_ranges, dtype=torch.float64),
+        log_ranges=ranges,
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from graph import node
@@ -18,13 +17,12 @@ def unet(
     """Predict the noise in a sample, in the network's precision; the result is float32."""
     dtype = next(model.parameters()).dtype
     inputs = sample.to(dtype)
-    with torch.inference_mode():
-        if not isinstance(model, UNet2DConditionModel):
-            return model(inputs, timestep).float()
-        if text is None:
-            raise ValueError("this network is told a text: wire `text`")
-        text = text.to(dtype).expand(len(sample), -1, -1)  # one prompt serves all pictures
-        return model(inputs, timestep, text).float()
+    if not isinstance(model, UNet2DConditionModel):
+        return model(inputs, timestep).float()
+    if text is None:
+        raise ValueError("this network is told a text: wire `text`")
+    text = text.to(dtype).expand(len(sample), -1, -1)  # one prompt serves all pictures
+    return model(inputs, timestep, text).float()
 
 
 @node

@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from PIL import Image as Picture
+from PIL import ImageOps
+from pydantic import AfterValidator
 
 from graph import node
 
@@ -12,24 +15,32 @@ from .kinds import Image, Latents
 from .models import AutoencoderKL
 
 
+def _has_picture_format(path: str) -> str:
+    if Picture.registered_extensions().get(Path(path).suffix.lower()) not in Picture.SAVE:
+        raise ValueError("must end in a picture format, .png or .jpg for example")
+    return path
+
+
+# Checked with the graph: a wrong ending should not be found when the picture is already made.
+PicturePath = Annotated[str, AfterValidator(_has_picture_format)]
+
+
 @node
 def vae_decode(vae: AutoencoderKL, latents: Latents) -> Image:
     """Decode latents to pictures, undoing the scale and shift that the checkpoint trained with."""
     config = vae.config
     dtype = next(vae.parameters()).dtype
-    with torch.inference_mode():
-        own = latents / config.scaling_factor + (config.shift_factor or 0)
-        return to_image(vae.decode(own.to(dtype)).float())
+    own = latents / config.scaling_factor + (config.shift_factor or 0)
+    return to_image(vae.decode(own.to(dtype)).float())
 
 
 @node
 def vae_encode(vae: AutoencoderKL, image: Image) -> Latents:
-    """Encode pictures to the mean of their latents, scaled and shifted as the checkpoint trained."""
+    """Encode pictures to the mean of their latents, in the scale of the checkpoint's UNet."""
     config = vae.config
     dtype = next(vae.parameters()).dtype
-    with torch.inference_mode():
-        own = vae.encode((2 * image - 1).to(dtype)).mean.float()
-        return (own - (config.shift_factor or 0)) * config.scaling_factor
+    own = vae.encode((2 * image - 1).to(dtype)).mean.float()
+    return (own - (config.shift_factor or 0)) * config.scaling_factor
 
 
 @node
@@ -39,14 +50,12 @@ def to_image(sample: Latents) -> Image:
 
 
 @node(effect=True)
-def save_image(image: Image, path: str) -> list[Path]:
+def save_image(image: Image, path: PicturePath) -> list[Path]:
     """Save pictures to a file; several get a number before the ending. Gives the paths.
 
-    A file appears whole or not at all. Raises ValueError for an ending that is no picture format.
+    A file appears whole or not at all.
     """
     target = Path(path).expanduser()
-    if Picture.registered_extensions().get(target.suffix.lower()) not in Picture.SAVE:
-        raise ValueError(f"'{path}' has no picture format in its ending; .png or .jpg, for example")
     pixels = (image * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1)  # B H W C
     paths = [target]
     if len(pixels) > 1:
@@ -62,8 +71,6 @@ def save_image(image: Image, path: str) -> list[Path]:
 @node
 def load_image(path: str) -> Image:
     """Load a picture in RGB, turned the way its camera was held."""
-    from PIL import ImageOps
-
     with Picture.open(Path(path).expanduser()) as file:
         picture = ImageOps.exif_transpose(file).convert("RGB")
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)

@@ -33,7 +33,7 @@ Dtype = Annotated[torch.dtype, Ambient("dtype"), BeforeValidator(_dtype)]
 Tokens = Annotated[Tensor, Kind("tokens", "B N")]
 TextEmbedding = Annotated[Tensor, Kind("text embedding", "B N D")]
 Latents = Annotated[Tensor, Kind("latents", "B C H W")]
-"""What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is no autoencoder."""
+"""What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is none."""
 Timestep = Annotated[Tensor, Kind("timestep")]
 Prediction = Annotated[Tensor, Kind("prediction", "B C H W")]
 """What the network says of the noise: the noise, the velocity or the clean sample, as trained."""
@@ -49,7 +49,7 @@ class SchedulerConfig:
 
 
 class Step(NamedTuple):
-    """One row of a schedule: what the network is told, and what the sampler does with its answer."""
+    """One row of a schedule: what the network is told, what the sampler does with its answer."""
 
     timestep: Timestep
     row: Row

@@ -82,23 +82,29 @@ def noise(
     Width and height are the picture's, in pixels; `auto` is the size that `unet` was trained at.
     Raises ValueError where a size is unknown or does not divide into latents.
     """
-    factor = vae.factor if vae else 1
     if vae is None and unet is None:
-        raise ValueError("noise needs `vae`, or `unet` for pixels, to know how many channels to draw")
+        raise ValueError(
+            "noise needs `vae`, or `unet` for pixels, to know how many channels to draw"
+        )
+    factor = vae.factor if vae else 1
     channels = vae.config.latent_channels if vae else unet.config.in_channels  # type: ignore[union-attr]
-    native = unet.config.sample_size if unet else None
-    sides: list[int] = []
-    for name, size in (("height", height), ("width", width)):
-        if size == "auto" and native is None:
-            raise ValueError(f"{name} is auto, but no `unet` says what size it was trained at")
-        pixels = native * factor if size == "auto" else size  # type: ignore[operator]
-        if pixels % factor:
-            near = round(pixels / factor) * factor
-            raise ValueError(f"{name} must be a multiple of {factor} for this autoencoder, "
-                             f"found {pixels}; the nearest is {near}")  # fmt: skip
-        sides.append(pixels // factor)
+    native = unet.config.sample_size * factor if unet and unet.config.sample_size else None
+    sides = (_latents("height", height, native, factor), _latents("width", width, native, factor))
     seeds = tuple(range(seed, seed + count))
     noisy, first = schedule.table.noisy, schedule.first
     own, earlier = noisy[first : first + len(schedule)], sum(noisy[:first])
     fresh = FreshNoise(seeds, (channels, *sides), own, device, earlier)
     return Noise(fresh.initial(), fresh)
+
+
+def _latents(name: str, size: int | Literal["auto"], native: int | None, factor: int) -> int:
+    pixels = native if size == "auto" else size
+    if pixels is None:
+        raise ValueError(f"{name} is auto, but no `unet` says what size it was trained at")
+    if pixels % factor:
+        near = max(1, round(pixels / factor)) * factor
+        raise ValueError(
+            f"{name} must be a multiple of {factor} for this autoencoder, found {pixels}; "
+            f"the nearest is {near}"
+        )
+    return pixels // factor

@@ -22,7 +22,7 @@ def load_scheduler_config(
     subfolder: str = "scheduler",
     revision: str | None = None,
 ) -> SchedulerConfig:
-    """Read the `scheduler_config.json` of a checkpoint: a folder, a shipped name, a repository."""
+    """Read the `scheduler_config.json` of a checkpoint."""
     path = find_config(model, subfolder, "scheduler_config.json", revision)
     return SchedulerConfig(json.loads(path.read_text()))
 

@@ -1,11 +1,10 @@
 """From a prompt to what the network reads."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import torch
 from pydantic import Field
+from torch import nn
 
 from graph import node
 
@@ -39,8 +38,8 @@ def load_tokenizer(
     """Load the tokenizer of CLIP."""
     from transformers import CLIPTokenizer
 
-    place = _place(model, subfolder, revision)
-    return Tokenizer(CLIPTokenizer.from_pretrained(**place))
+    source, options = _source(model, subfolder, revision)
+    return Tokenizer(CLIPTokenizer.from_pretrained(source, **options))
 
 
 @node
@@ -52,19 +51,23 @@ def load_text_encoder(
     revision: str | None = None,
     variant: str | None = None,
 ) -> TextEncoder:
-    """Load the text encoder of CLIP (arXiv:2103.00020), strictly: every weight comes from the file."""
+    """Load the text encoder of CLIP (arXiv:2103.00020); every weight must be in the file."""
     from transformers import CLIPTextModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run shows its own
-    place = _place(model, subfolder, revision)
-    clip, report = CLIPTextModel.from_pretrained(
-        **place, variant=variant, dtype=dtype, output_loading_info=True
+    source, options = _source(model, subfolder, revision)
+    options |= {"variant": variant, "dtype": dtype, "output_loading_info": True}
+    clip, report = cast(
+        "tuple[CLIPTextModel, dict[str, Any]]", CLIPTextModel.from_pretrained(source, **options)
     )
-    wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]}
+    wrong = {
+        kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]
+    }
     if wrong:
         raise ValueError(f"the text encoder of '{model}' does not fit its config: {wrong}")
-    return TextEncoder(clip.to(device).eval().requires_grad_(False))
+    nn.Module.to(clip, device)
+    return TextEncoder(clip.eval().requires_grad_(False))
 
 
 @node
@@ -88,12 +91,12 @@ def tokenize(
 @node
 def encode_text(encoder: TextEncoder, tokens: Tokens) -> TextEmbedding:
     """Read the tokens: the last hidden states, after the final layer norm."""
-    with torch.inference_mode():
-        return encoder.clip(tokens).last_hidden_state  # B N D
+    return encoder.clip(tokens).last_hidden_state  # B N D
 
 
-def _place(model: str, subfolder: str, revision: str | None) -> dict[str, str | Path | None]:
+def _source(model: str, subfolder: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Say what transformers is to open: a component's folder, or its place in a repository."""
     folder = find_folder(model)
     if folder is not None:
-        return {"pretrained_model_name_or_path": folder / subfolder}
-    return {"pretrained_model_name_or_path": model, "subfolder": subfolder, "revision": revision}
+        return str(folder / subfolder), {}
+    return model, {"subfolder": subfolder, "revision": revision}

@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument_group("options").add_argument
     option("-h", "--help", action="store_true", help="show this, or the help of GRAPH")
     option("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto: the fastest there is")
-    option("--dtype", default="auto", help="float32, bfloat16, float16; auto: the fastest sound one")
+    option(
+        "--dtype", default="auto", help="float32, bfloat16, float16; auto: the fastest sound one"
+    )
     option("--nodes", action="append", default=[], metavar="FILE", help="a file of your own nodes")
     option("--offline", action="store_true", help="use only what is on this machine")
     option("--version", action="version", version=f"run-graph {version('run-graph')}")

@@ -63,5 +63,6 @@ def _block(kind: NodeType) -> str:
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return [
-        f"  {name:<{widths[0]}}  {kind:<{widths[1]}}  {words}".rstrip() for name, kind, words in rows
+        f"  {name:<{widths[0]}}  {kind:<{widths[1]}}  {words}".rstrip()
+        for name, kind, words in rows
     ]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, references, values_of
 
@@ -27,9 +28,7 @@ def evaluate(
     return {name: _value(value, values) for name, value in graph.outputs.items()}
 
 
-def _run(
-    block: Block, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen
-) -> None:
+def _run(block: Block, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen) -> None:
     if isinstance(block, Loop):
         _run_loop(block, values, machine, listen)
     elif block.when is None or _value(block.when, values):
@@ -38,9 +37,7 @@ def _run(
         values[block.name] = None if block.otherwise is None else _value(block.otherwise, values)
 
 
-def _call(
-    call: Call, values: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen
-) -> Any:
+def _call(call: Call, values: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen) -> Any:
     arguments = {name: _value(value, values) for name, value in call.arguments.items()}
     for name, parameter in call.node.parameters.items():
         if parameter.ambient is not None and name not in arguments:
@@ -96,12 +93,14 @@ def _value(value: Value, values: Mapping[str, Any]) -> Any:
         case Literal():
             return value.value
         case Reference():
-            found = values[value.name]
-            for field in value.fields:
-                found = found[field] if isinstance(found, dict) else getattr(found, field)
-            return found
+            return reduce(_field, value.fields, values[value.name])
         case ListOf():
             return [_value(item, values) for item in value.items]
+
+
+def _field(whole: Any, name: str) -> Any:
+    """Take a field: of a loop's value, which is a dictionary, or of what a node gave."""
+    return cast("dict[str, Any]", whole)[name] if isinstance(whole, dict) else getattr(whole, name)
 
 
 def _last_uses(graph: Graph) -> dict[int, list[str]]:

@@ -66,7 +66,13 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | NodeStarted | NodeFinished | LoopStarted | StepFinished | LoopFinished | RunFinished
+    RunStarted
+    | NodeStarted
+    | NodeFinished
+    | LoopStarted
+    | StepFinished
+    | LoopFinished
+    | RunFinished
 )
 Listen = Callable[[Event], None]
 """What is told of every event, between nodes; whatever it raises ends the run there."""

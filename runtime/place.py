@@ -38,6 +38,11 @@ def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float16
     if device.type == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
     return torch.float16
+
+
+def _multiplies_bfloat16() -> bool:
+    """Ask whether the processor has instructions for it: torch says so only under private names."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -2,8 +2,7 @@
 
 import shutil
 import time
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from .events import (
     Event,
@@ -75,6 +74,4 @@ class Progress:
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, Path) for item in value):
-        return ", ".join(str(path) for path in value)
-    return str(value)
+    return ", ".join(map(str, cast("list[Any]", value))) if isinstance(value, list) else str(value)

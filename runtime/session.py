@@ -22,9 +22,7 @@ class Session:
     the sample itself always stays float32. `listen` is told of every event of every run.
     """
 
-    def __init__(
-        self, device: str = "auto", dtype: str = "auto", listen: Listen = _nobody
-    ) -> None:
+    def __init__(self, device: str = "auto", dtype: str = "auto", listen: Listen = _nobody) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.listen = listen
@@ -39,7 +37,9 @@ class Session:
         plan = share_equal_calls(prune(graph))
         machine = {"device": self.device, "dtype": self.dtype}
         begin = time.perf_counter()
-        self.listen(RunStarted(graph.name, str(self.device), str(self.dtype).removeprefix("torch.")))
+        self.listen(
+            RunStarted(graph.name, str(self.device), str(self.dtype).removeprefix("torch."))
+        )
         outputs = evaluate(plan, values, machine, self.listen)
         self.listen(RunFinished(time.perf_counter() - begin))
         return outputs

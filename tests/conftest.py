@@ -23,7 +23,9 @@ def relative() -> Callable[[Tensor, Tensor], float]:
 
     def measure(ours: Tensor, theirs: Tensor) -> float:
         assert ours.shape == theirs.shape
-        difference = ((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max()).item()
+        difference = (
+            (ours.double() - theirs.double()).abs().max() / theirs.double().abs().max()
+        ).item()
         print(f"relative difference {difference:.2e}")
         return difference
 
@@ -35,9 +37,18 @@ def tiny_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write random weights in Stable Diffusion 1.x's architecture, at a small width."""
     return write_stable_diffusion(
         tmp_path_factory.mktemp("tiny-sd"),
-        unet={"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 8, "attention_head_dim": 4},
+        unet={
+            "block_out_channels": (32, 64, 64, 64),
+            "norm_num_groups": 8,
+            "attention_head_dim": 4,
+        },
         vae={"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8},
-        text={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        text={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        },
     )
 
 
@@ -48,14 +59,24 @@ def full_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("full-sd"),
         unet={"block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": 8},
         vae={"block_out_channels": (128, 256, 512, 512)},
-        text={"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
+        text={
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+        },
     )
 
 
 def write_stable_diffusion(
     folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]
 ) -> Path:
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     torch.manual_seed(0)

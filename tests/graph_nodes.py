@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001, E501 - stand-ins use no argument, and the graph is as its authors write it
 """Stand-ins for the nodes of the canonical graph, and its files."""
 
 from __future__ import annotations

@@ -26,18 +26,18 @@ def change(*pairs: tuple[str, str]) -> str:
 WRONG = {
     "misspelt node": (
         change(("{node: guidance,", "{node: guidence,")), [],
-        "there is no node type 'guidence'", "did you mean 'guidance'?",
+        "there is no node 'guidence'", "did you mean 'guidance'?",
     ),
     "misspelt argument": (
         change(("scale: $guidance_scale}", "sclae: $guidance_scale}")), [],
-        "'guided' (guidance) takes no 'sclae'", "did you mean 'scale'?",
+        "'guidance' has no parameter 'sclae'", "did you mean 'scale'?",
     ),
     "wrong type": (
         change(("latents: $denoise.state.sample", "latents: $text")), [],
-        "'latents' of 'image' (vae_decode) takes latents, but $text is text embedding", "",
+        "'latents' of 'vae_decode' takes latents, but $text is text embedding", "",
     ),
     "missing argument": (
-        change((", cond: $cond", "")), [], "'guided' (guidance) needs 'cond'", "",
+        change((", cond: $cond", "")), [], "'guided' does not give 'cond', which 'guidance' needs", "",
     ),
     "missing input": (SD15, ["steps=3"], "input 'prompt' must be given", ""),
     "reference cycle": (
@@ -48,7 +48,7 @@ WRONG = {
         "there is no 'nose' here", "did you mean 'noise'?",
     ),
     "misspelt field": (
-        change(("noise: $noise.initial", "noise: $noise.inital")), [], "has no 'inital'", "did you mean 'initial'?",
+        change(("noise: $noise.initial", "noise: $noise.inital")), [], "$noise is Noise, which has no field 'inital'", "did you mean 'initial'?",
     ),
     "a carry that changes its type": (
         change(("then: $next}", "then: $guided}")), [],
@@ -118,7 +118,8 @@ def test_a_picture(tmp_path, capsys):
     output = tmp_path / "new" / "folder" / "emoji.png"
     words = ["emoji", "prompt=a cat on a red background", "steps=2", f"output={output}"]
     assert main([*words, "--dtype", "float32", "--device", "cpu"]) == 0
-    assert Image.open(output).size == (64, 64)
+    with Image.open(output) as picture:
+        assert picture.size == (64, 64)
     assert f"saved: {output}" in capsys.readouterr().err
     assert [path.name for path in output.parent.iterdir()] == ["emoji.png"]
 
@@ -133,8 +134,8 @@ def test_an_offline_graph_without_its_checkpoint_fails_in_one_line(tmp_path, cap
 
 
 def test_a_file_that_is_no_picture_is_refused(tmp_path, capsys):
-    assert main(["emoji", "steps=1", f"output={tmp_path / 'emoji.txt'}"]) == 1
-    assert "has no picture format in its ending" in capsys.readouterr().err
+    assert main(["emoji", "steps=1", f"output={tmp_path / 'emoji.txt'}"]) == 2
+    assert "must end in a picture format, .png or .jpg for example" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

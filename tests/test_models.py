@@ -146,7 +146,7 @@ def test_published_sizes_on_the_meta_device(name):
     ],
 )  # fmt: skip
 def test_what_is_not_implemented_is_refused_by_name(change, message):
-    with pytest.raises(ValueError, match="implemented|unknown field") as error:
+    with pytest.raises(ValueError, match=r"implemented|unknown field") as error:
         UNet2DConditionModel.from_config(SMALL_UNET | change)
     assert message in str(error.value)
 

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from diffusers import UniPCMultistepScheduler
+from diffusers import (
+    DDPMPipeline,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
 
 import nodes
 from graph import load, node_type
@@ -19,7 +25,7 @@ assert nodes.__all__  # importing registers the node types
 
 
 def oracle(folder: Path) -> StableDiffusionPipeline:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -64,7 +70,11 @@ def _whole_loop(folder, tmp_path, scheduler, relative, size) -> float:
 
 
 def test_the_unconditional_loop(tiny_ddpm, tmp_path, relative):
-    theirs = DDPMPipeline.from_pretrained(tiny_ddpm)
+    unet, scheduler = (
+        UNet2DModel.from_pretrained(tiny_ddpm),
+        DDPMScheduler.from_pretrained(tiny_ddpm),
+    )
+    theirs = DDPMPipeline(unet, scheduler)
     theirs.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(5)
     pictures = theirs(num_inference_steps=10, generator=generator, output_type="np").images

@@ -174,7 +174,9 @@ nodes:
     nodes: {next: {node: add, a: $x, b: $y}}
 outputs: {sum: $loop.sum}
 """
-    with pytest.raises(RunError, match="the sequences of 'loop' differ in length: x has 2, y has 3"):
+    with pytest.raises(
+        RunError, match="the sequences of 'loop' differ in length: x has 2, y has 3"
+    ):
         run(text)
 
 

@@ -210,3 +210,19 @@ def test_one_compiled_graph_serves_every_row(fields: dict[str, Any]) -> None:
         sample, memory = step(*given)
         assert torch.equal(found, sample)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["unipc", "dpmpp_2m_sde", "ddpm"])
+def test_a_loop_never_waits_for_the_device(name: str) -> None:
+    table = make_table({**CONFIG, "clip_sample": True}, name, 10)
+    rows, sample = table.rows("cuda"), torch.randn(2, 3, 8, 8, device="cuda")
+    memory = sample.new_zeros(table.memory, *sample.shape)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for row in rows:
+            given = (row, sample, torch.tanh(sample), torch.randn_like(sample), memory)
+            sample, memory = step(*given, table.clipping)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert bool(sample.isfinite().all())

@@ -41,7 +41,10 @@ def shrink(tensors):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda tensors: tensors.pop("conv_in.bias"), "does not fit UNet2DModel: missing conv_in.bias"),
+        (
+            lambda tensors: tensors.pop("conv_in.bias"),
+            "does not fit UNet2DModel: missing conv_in.bias",
+        ),
         (lambda tensors: tensors.update(extra=torch.zeros(2, 3)), "surplus extra 2×3"),
         (shrink, "conv_in.bias is 7, expected 32"),
     ],
@@ -91,7 +94,10 @@ def test_shards_are_one_file(checkpoint):
         index |= dict.fromkeys(names[number::2], shard)
     path = checkpoint / "diffusion_pytorch_model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": index}))
-    assert all(torch.equal(tensor, plain[name]) for name, tensor in load_unet(checkpoint).state_dict().items())
+    assert all(
+        torch.equal(tensor, plain[name])
+        for name, tensor in load_unet(checkpoint).state_dict().items()
+    )
     (checkpoint / shard).unlink()
     with pytest.raises(FileNotFoundError, match="names shards that are not there"):
         load_unet(checkpoint)
@@ -137,5 +143,7 @@ def test_nothing_is_used_of_a_network_that_does_not_fit(checkpoint):
     with torch.device("meta"):
         network = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match="surplus"):
-        load_weights(network, [checkpoint / "diffusion_pytorch_model.safetensors"], CPU, torch.float32)
+        load_weights(
+            network, [checkpoint / "diffusion_pytorch_model.safetensors"], CPU, torch.float32
+        )
     assert network.weight.is_meta

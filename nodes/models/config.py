@@ -13,7 +13,8 @@ def read_config(kind: type[Config], config: Mapping[str, Any], fixed: Mapping[st
     """Make a config dataclass of a parsed `config.json`.
 
     `fixed` holds the fields that exist in published files but are implemented for one value only.
-    A null stands for the default, as it does in the files, unless the field may be null. Raises ValueError with every finding.
+    A null stands for the default, as it does in the files, unless the field may be null. Raises
+    ValueError with every finding.
     """
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     hints = get_type_hints(kind)
@@ -27,7 +28,9 @@ def read_config(kind: type[Config], config: Mapping[str, Any], fixed: Mapping[st
                 values[key] = _frozen(value)
         elif key not in fixed:
             near = difflib.get_close_matches(key, [*known, *fixed], 1)
-            wrong.append(f"unknown field '{key}'" + (f", did you mean '{near[0]}'?" if near else ""))
+            wrong.append(
+                f"unknown field '{key}'" + (f", did you mean '{near[0]}'?" if near else "")
+            )
         elif _frozen(value) != fixed[key]:
             wrong.append(f"'{key}' is implemented for {fixed[key]!r} only, found {value!r}")
     wrong += [

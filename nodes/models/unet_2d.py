@@ -39,9 +39,7 @@ class UNet2DModel(UNet):
             heads = width // (config.attention_head_dim or width)
             return SpatialAttention(width, heads, config.norm_num_groups, config.norm_eps)
 
-        super().__init__(
-            config, "Attn", attention, attention_in_the_middle=config.add_attention
-        )
+        super().__init__(config, "Attn", attention, attention_in_the_middle=config.add_attention)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

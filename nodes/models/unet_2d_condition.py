@@ -11,7 +11,7 @@ from .unet import UNet, UNetConfig
 
 @dataclass(frozen=True, kw_only=True)
 class UNet2DConditionModelConfig(UNetConfig):
-    """`attention_head_dim` is the number of heads, whatever its name says: one, or one per level."""
+    """`attention_head_dim` is the number of heads, whatever its name says; one, or one a level."""
 
     in_channels: int = 4
     out_channels: int = 4

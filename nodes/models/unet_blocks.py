@@ -51,9 +51,7 @@ class MidBlock(nn.Module):
         self.resnets = nn.ModuleList(resnet(channels, channels) for _ in range(2))
         self.attentions = nn.ModuleList([attention()]) if attention else None
 
-    def forward(
-        self, x: Tensor, time: Tensor | None = None, text: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None = None, text: Tensor | None = None) -> Tensor:
         x = self.resnets[0](x, time)
         x = self.attentions[0](x, text) if self.attentions else x
         return self.resnets[1](x, time)
@@ -82,9 +80,7 @@ class UpBlock(nn.Module):
         self.attentions = nn.ModuleList(attention() for _ in widths) if attention else None
         self.upsamplers = nn.ModuleList([Upsample2D(outputs)]) if upsample else None
 
-    def forward(
-        self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None) -> Tensor:
         for layer, resnet in enumerate(self.resnets):
             x = resnet(torch.cat((x, skips.pop()), dim=1), time)
             x = self.attentions[layer](x, text) if self.attentions else x

@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from .families import CHOICES, FAMILIES
+from .families import FAMILIES
 from .levels import Settings
 from .names import SCHEDULERS, plain_name
 from .spacing import respacing
 
 # Values that a swap brings along from a sibling class: the new class has its own instead.
-_SIBLINGS = {"solver_type": "midpoint heun logrho bh1 bh2",
-             "algorithm_type": "deis dpmsolver dpmsolver++"}  # fmt: skip
+_SIBLINGS = {
+    "solver_type": ("midpoint", "heun", "logrho", "bh1", "bh2"),
+    "algorithm_type": ("deis", "dpmsolver", "dpmsolver++"),
+}
 
 
 def resolve(config: Mapping[str, object], scheduler: str = "auto") -> tuple[str, Settings]:
@@ -41,9 +43,8 @@ def resolve(config: Mapping[str, object], scheduler: str = "auto") -> tuple[str,
             continue
         if key not in everywhere:
             raise ValueError(_refusal("config field", key, everywhere))
-        choices = {**CHOICES, **family.choices}.get(key, "").split()
-        inherited = value in _SIBLINGS.get(key, "").split() and value not in choices
-        if key in settings and not inherited:
+        siblings = [each for each in _SIBLINGS.get(key, ()) if each not in family.allowed(key)]
+        if key in settings and value not in siblings:
             settings[key] = value
     settings |= {**sets, **family.fixed}
     _check(name, settings)
@@ -59,7 +60,7 @@ def _check(name: str, settings: Settings) -> None:
     family = FAMILIES[name]
     for field, default in family.fields.items():
         value = settings[field]
-        choices = {**CHOICES, **family.choices}.get(field, "").split()
+        choices = family.allowed(field)
         if choices and str(value) not in choices:
             raise ValueError(_refusal(f"{name}'s {field}", value, choices))
         if isinstance(default, bool) and not isinstance(value, bool):

@@ -77,6 +77,10 @@ class Family(NamedTuple):
         groups = [*(GROUPS[name] for name in self.groups.split()), self.own]
         return {field: default for group in groups for field, default in group.items()}
 
+    def allowed(self, field: str) -> list[str]:
+        """Return what a field may hold, in words, where that is a choice; else nothing."""
+        return (self.choices.get(field) or CHOICES.get(field, "")).split()
+
 
 def _multistep(settings: Settings, steps: int) -> Grid:
     if settings["use_flow_sigmas"]:

@@ -113,9 +113,8 @@ def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> 
     for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
         if options[option] is not None and not settings.get(flag, True):
             raise ValueError(f"{option} needs {flag} true")
-    shift = options["shift"]
-    shifts = {} if shift is None else {"shift": shift, "flow_shift": shift}
-    return {**settings, **options, "shift": settings.get("shift"), **shifts}
+    shifts = dict.fromkeys(("shift", "flow_shift"), options["shift"]) if options["shift"] else {}
+    return {**options, **settings, **shifts}
 
 
 def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:

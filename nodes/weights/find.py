@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint are: a folder, a checkpoint shipped with run-graph, or the hub."""
+"""Where the files of a checkpoint are: a folder, a shipped checkpoint, or the hub."""
 
 import json
 from importlib.resources import files
@@ -81,7 +81,9 @@ def find_weights(
                     return [found]
                 if found := find_file(model, index, revision):
                     return _shards(model, folder, found, revision)
-    raise FileNotFoundError(f"'{model}' has no weights for {subfolder}; looked for {', '.join(looked)}")
+    raise FileNotFoundError(
+        f"'{model}' has no weights for {subfolder}; looked for {', '.join(looked)}"
+    )
 
 
 def _shards(model: str, folder: str, index: Path, revision: str | None) -> list[Path]:
@@ -89,5 +91,7 @@ def _shards(model: str, folder: str, index: Path, revision: str | None) -> list[
     shards = {name: find_file(model, folder + name, revision) for name in names}
     missing = [name for name, found in shards.items() if found is None]
     if missing:
-        raise FileNotFoundError(f"'{model}': {index.name} names shards that are not there: {', '.join(missing)}")
+        raise FileNotFoundError(
+            f"'{model}': {index.name} names shards that are not there: {', '.join(missing)}"
+        )
     return [found for found in shards.values() if found is not None]

@@ -39,7 +39,9 @@ def load_weights(
                     if tensor.shape != want and tensor.squeeze().shape == want:
                         tensor = tensor.squeeze()  # 1 × 1 convolutions became linear layers
                     if tensor.shape != want:
-                        wrong.append(f"{key} is {_shape(tensor)}, expected {_shape(expected[name])}")
+                        wrong.append(
+                            f"{key} is {_shape(tensor)}, expected {_shape(expected[name])}"
+                        )
                     tensors[name] = tensor.to(device, dtype)
         except SafetensorError as error:
             raise ValueError(f"{path} is not a whole safetensors file: {error}") from error

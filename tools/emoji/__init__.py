@@ -1,0 +1,1 @@
+"""Trains and scores `emoji-64` and `emoji-32`."""

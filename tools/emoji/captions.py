@@ -20,7 +20,12 @@ def variants(scene: Scene) -> list[str]:
     if scene.arrangement in ("left", "right"):
         subject, _, ground = plain.rpartition(" on a")
     ground = ground.removeprefix("n").strip()
-    forms = [plain, f"{subject}, {ground}", f"{subject} with a {ground}", f"{subject}, {scene.colour}"]
+    forms = [
+        plain,
+        f"{subject}, {ground}",
+        f"{subject} with a {ground}",
+        f"{subject}, {scene.colour}",
+    ]
     if scene.colour == "white":
         forms.append(subject)
     return [opening + form for form in forms for opening in OPENINGS]

@@ -48,7 +48,7 @@ SCHEDULER: dict[str, Any] = {
     "prediction_type": "v_prediction",
     "set_alpha_to_one": False,
     "skip_prk_steps": True,
-    "steps_offset": 0,
+    "steps_offset": 1,
     "timestep_spacing": "trailing",
 }
 
@@ -72,9 +72,9 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=LENGTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=len(tokenizer) - 2,
+            eos_token_id=len(tokenizer) - 1,
+            pad_token_id=len(tokenizer) - 1,
         )
     )
 
@@ -97,7 +97,7 @@ class Denoiser(nn.Module):
 
 def train_denoiser(
     latents: Tensor, tokenizer_folder: Path, folder: Path, steps: int, minutes: float
-) -> tuple[Denoiser, bool]:
+) -> None:
     """Train on latents (N, 4, 16, 16), already scaled to unit variance, and their captions."""
     torch.manual_seed(2)
     tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
@@ -123,5 +123,4 @@ def train_denoiser(
         predicted = model.unet(alpha * clean + sigma * noise, timestep, text).float()
         return (predicted - (alpha * noise - sigma * clean)).square().mean()
 
-    average, done = fit(model, loss, Recipe(steps), folder / "denoiser.pt", minutes)
-    return average, done  # type: ignore[return-value]
+    fit(model, loss, Recipe(steps), folder / "denoiser.pt", minutes)

@@ -16,7 +16,8 @@ from .trainer import Recipe, fit
 SIZE, FACE = 32, 28
 BATCH = 32
 FACES = (
-    "cat", "dog", "rabbit", "fox", "bear", "panda", "frog", "monkey", "pig", "tiger", "lion", "chick",
+    "cat", "dog", "rabbit", "fox", "bear", "panda",
+    "frog", "monkey", "pig", "tiger", "lion", "chick",
 )  # fmt: skip
 
 CONFIG: dict[str, Any] = {
@@ -65,7 +66,7 @@ def faces() -> Tensor:
     return torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train_pixels(folder: Path, steps: int, minutes: float) -> tuple[UNet2DModel, bool]:
+def train_pixels(folder: Path, steps: int, minutes: float) -> None:
     """Train to predict the noise in a face."""
     torch.manual_seed(3)
     pictures = faces()
@@ -83,5 +84,4 @@ def train_pixels(folder: Path, steps: int, minutes: float) -> tuple[UNet2DModel,
         sample = share.sqrt() * clean + (1 - share).sqrt() * noise
         return (model(sample, timestep).float() - noise).square().mean()
 
-    average, done = fit(model, loss, Recipe(steps), folder / "pixels.pt", minutes)
-    return average, done  # type: ignore[return-value]
+    fit(model, loss, Recipe(steps), folder / "pixels.pt", minutes)

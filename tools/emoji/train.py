@@ -1,10 +1,10 @@
-"""Trains and writes `emoji-64` and `emoji-32`, stage by stage; each goes on from where it was stopped.
+"""Trains and writes `emoji-64` and `emoji-32`, stage by stage; each goes on where it was stopped.
 
-    python -m tools.emoji.train autoencoder
-    python -m tools.emoji.train sharpen
-    python -m tools.emoji.train denoiser
-    python -m tools.emoji.train pixels
-    python -m tools.emoji.train export graphs/checkpoints
+python -m tools.emoji.train autoencoder
+python -m tools.emoji.train sharpen
+python -m tools.emoji.train denoiser
+python -m tools.emoji.train pixels
+python -m tools.emoji.train export graphs/checkpoints
 """
 
 import argparse
@@ -22,15 +22,17 @@ from nodes.models import AutoencoderKL, UNet2DModel
 from . import autoencoder, denoiser, pixels
 from .captions import train_tokenizer
 
-STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 8000, "pixels": 6000}
+STEPS = {"autoencoder": 2000, "sharpen": 1300, "denoiser": 4800, "pixels": 6000}
 
 
 def main() -> None:
     """Run one stage."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train emoji-64 and emoji-32.")
     parser.add_argument("stage", choices=[*STEPS, "export"])
     parser.add_argument("out", nargs="?", type=Path, default=Path("training"))
-    parser.add_argument("--folder", type=Path, default=Path("training"), help="where states are kept")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("training"), help="where states are kept"
+    )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -55,7 +57,9 @@ def run_stage(stage: str, folder: Path, steps: int, minutes: float) -> None:
     else:
         latents = denoiser.encode_pictures(_autoencoder(folder, "sharpen"))
         train_tokenizer(folder / "tokenizer")
-        denoiser.train_denoiser(latents / latents.std(), folder / "tokenizer", folder, steps, minutes)
+        denoiser.train_denoiser(
+            latents / latents.std(), folder / "tokenizer", folder, steps, minutes
+        )
 
 
 def export(folder: Path, out: Path) -> None:
@@ -67,7 +71,9 @@ def export(folder: Path, out: Path) -> None:
     parts.load_state_dict(_average(folder, "denoiser"))
     _write_component(out / "vae", vae, autoencoder.CONFIG | {"scaling_factor": round(scale, 5)})
     _write_component(out / "unet", parts.unet, denoiser.CONFIG)
-    parts.text_encoder.half().save_pretrained(out / "text_encoder")
+    parts.text_encoder.config.save_pretrained(out / "text_encoder")
+    # Published checkpoints have this level in their names, whatever transformers calls its modules.
+    _write_weights(out / "text_encoder" / "model.safetensors", parts.text_encoder, "text_model.")
     _write_json(out / "scheduler" / "scheduler_config.json", denoiser.SCHEDULER)
     _write_json(
         out / "model_index.json",
@@ -113,8 +119,13 @@ def _autoencoder(folder: Path, stage: str) -> AutoencoderKL:
 
 def _write_component(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
     _write_json(folder / "config.json", config)
-    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    _write_weights(folder / "diffusion_pytorch_model.safetensors", network)
+
+
+def _write_weights(path: Path, network: nn.Module, prefix: str = "") -> None:
+    weights = network.state_dict().items()
+    tensors = {f"{prefix}{name}": tensor.half().contiguous() for name, tensor in weights}
+    save_file(tensors, path, {"format": "pt"})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -26,68 +26,85 @@ class Recipe:
     average: float = 0.999  # how slowly the averaged weights follow
 
 
-def fit(
-    model: nn.Module, loss: Callable[[], Tensor], recipe: Recipe, state_file: Path, minutes: float
-) -> tuple[nn.Module, bool]:
-    """Train `model` on `loss()` and return the averaged model, and whether all steps were made.
+class Training:
+    """A model in training, its averaged twin and its optimisers: all that a restart needs."""
 
-    The state is kept in `state_file` every minute; a call that finds one goes on from there.
-    Stops after `minutes` of this call, so that a long training can be made in pieces.
-    """
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    hidden, others = split(model)
-    optimisers = (
-        Muon(hidden, recipe.learning_rate),
-        torch.optim.AdamW(others, recipe.others_learning_rate, betas=(0.9, 0.99)),
-    )
-    rates = (recipe.learning_rate, recipe.others_learning_rate)
-    first = 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
-        torch.set_rng_state(state["random"])
-        first = state["step"]
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        self.model = model
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.step = 0
+        hidden, others = split(model)
+        self.optimisers = (
+            Muon(hidden, recipe.learning_rate),
+            torch.optim.AdamW(others, recipe.others_learning_rate, betas=(0.9, 0.99)),
+        )
+        self.rates = (recipe.learning_rate, recipe.others_learning_rate)
 
-    def save(step: int) -> None:
-        state = {
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-            "random": torch.get_rng_state(),
-            "step": step,
-        }
-        state_file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, state_file.with_suffix(".part"))
-        os.replace(state_file.with_suffix(".part"), state_file)
-
-    begin = saved = time.monotonic()
-    recent: list[float] = []
-    step = first
-    while step < recipe.steps and time.monotonic() - begin < 60 * minutes:
-        for optimiser, rate in zip(optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * _pace(step, recipe)
+    def advance(self, loss: Callable[[], Tensor]) -> float:
+        """Make one step and give the loss."""
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * _pace(self.step, self.recipe)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             value = loss()
-        model.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimisers:
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimiser in self.optimisers:
             optimiser.step()
-        step += 1
-        _follow(average, model, min(recipe.average, step / (step + 10)))
-        recent.append(value.item())
-        if step % 100 == 0 or step == recipe.steps:
-            rate = (step - first) / (time.monotonic() - begin)
-            print(f"{step}/{recipe.steps}  loss {sum(recent) / len(recent):.4f}  {rate:.2f} steps/s")
+        self.step += 1
+        _follow(self.average, self.model, min(self.recipe.average, self.step / (self.step + 10)))
+        return value.item()
+
+    def save(self, path: Path) -> None:
+        """Write the state; a stop in between leaves the previous one."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "random": torch.get_rng_state(),
+            "step": self.step,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def restore(self, path: Path) -> None:
+        """Go back to a written state."""
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        torch.set_rng_state(state["random"])
+        self.step = state["step"]
+
+
+def fit(
+    model: nn.Module, loss: Callable[[], Tensor], recipe: Recipe, state_file: Path, minutes: float
+) -> None:
+    """Train `model` on `loss()`; the state is kept in `state_file` every minute and at the end.
+
+    A call that finds a state goes on from there; it stops after `minutes`, so that a long training
+    can be made in pieces.
+    """
+    training = Training(model, recipe)
+    if state_file.exists():
+        training.restore(state_file)
+    first = training.step
+    begin = saved = time.monotonic()
+    recent: list[float] = []
+    while training.step < recipe.steps and time.monotonic() - begin < 60 * minutes:
+        recent.append(training.advance(loss))
+        if training.step % 100 == 0 or training.step == recipe.steps:
+            rate = (training.step - first) / (time.monotonic() - begin)
+            mean = sum(recent) / len(recent)
+            print(f"{training.step}/{recipe.steps}  loss {mean:.4f}  {rate:.2f} steps/s")
             recent.clear()
         if time.monotonic() - saved > 60:
-            save(step)
+            training.save(state_file)
             saved = time.monotonic()
-    save(step)
-    return average, step >= recipe.steps
+    training.save(state_file)
 
 
 def _pace(step: int, recipe: Recipe) -> float:
@@ -98,5 +115,5 @@ def _pace(step: int, recipe: Recipe) -> float:
 
 @torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
-    theirs = list(average.parameters())
-    torch._foreach_lerp_(theirs, [ours.detach() for ours in model.parameters()], 1 - keep)
+    for theirs, ours in zip(average.parameters(), model.parameters(), strict=True):
+        theirs.lerp_(ours, 1 - keep)

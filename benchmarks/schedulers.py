@@ -21,15 +21,15 @@ SOURCES = {
     "pndm": "2202.09778", "ipndm": "2204.13902", "euler": "2206.00364",
     "euler_ancestral": "2010.02502", "lms": "2206.00364", "heun": "2206.00364",
     "dpm_2": "2206.00927", "dpm_2_ancestral": "2206.00927", "dpmpp_2m": "2211.01095",
-    "dpmpp_3m": "2211.01095", "dpmpp_2m_sde": "2211.01095", "dpmpp_3m_sde": "2211.01095",
+    "dpmpp_3m": "2211.01095", "dpmpp_3m_exact": "2211.01095",
+    "dpmpp_2m_sde": "2211.01095", "dpmpp_3m_sde": "2211.01095",
     "dpmpp_2s": "2211.01095", "dpmpp_3s": "2211.01095", "dpmpp_sde": "2211.01095",
     "deis": "2204.13902", "unipc": "2302.04867", "uni_pc": "2302.04867",
     "uni_pc_bh2": "2302.04867", "sa_solver": "2309.05019", "lcm": "2310.04378",
     "tcd": "2402.19159", "edm_euler": "2206.00364", "edm_dpmpp_2m": "2211.01095",
     "flow_euler": "2403.03206", "flow_heun": "2403.03206",
 }  # fmt: skip
-MEASURED = ["ddim", "euler", "lms", "heun", "dpm_2", "dpmpp_2m", "dpmpp_3m", "dpmpp_2s",
-            "dpmpp_3s", "deis", "unipc", "uni_pc", "uni_pc_bh2"]  # fmt: skip
+MEASURED = ["ddim", "euler", "lms", "heun", "dpm_2", "dpmpp_2m", "dpmpp_3m", "dpmpp_3m_exact", "dpmpp_2s", "dpmpp_3s", "deis", "unipc", "uni_pc", "uni_pc_bh2"]
 STEPS = (8, 12, 20, 32, 50, 80, 125)
 
 

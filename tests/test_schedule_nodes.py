@@ -155,6 +155,12 @@ def test_impossible_schedules_are_refused(options: dict[str, Any], message: str)
         make_table(CONFIG, **{"scheduler": "auto", "steps": 6, **options})
 
 
+@pytest.mark.parametrize("shift", [0.0, -1.0, float("nan")])
+def test_a_shift_is_positive(shift: float) -> None:
+    with pytest.raises(ValueError, match="shift must be above 0, not"):
+        make_table({"_class_name": "FlowMatchEulerDiscreteScheduler"}, steps=4, shift=shift)
+
+
 def test_splitting_beyond_the_end_names_the_node(run: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot split after 9 calls: the schedule makes 6"):
         run(SPLIT, calls=9, path=str(tmp_path / "state"))

@@ -2,7 +2,8 @@
 
 They give what diffusers gives, but for three of its errors: "trailing" grids never run below
 timestep 0, a partial run of LMS uses the history that it has, and third-order steps with fresh
-noise have the sign that k-diffusion gives them.
+noise have the sign that k-diffusion gives them. Two more errors made published pictures, so that
+only two fields of our own correct them: `exact_third_order` (DPM-Solver++ 3M) and `shift_once`.
 """
 
 from collections.abc import Callable, Mapping
@@ -136,7 +137,8 @@ FAMILIES: dict[str, Family] = {
         {"noise_sampler_seed": None}),
     "DPMSolverMultistepScheduler": Family(_multistep, multistep.dpm_multistep,
         f"{_MULTI} linspace dpm clipped end zero_snr",
-        {"euler_at_final": False, "use_lu_lambdas": False}, "timesteps mu shift", {}, _ANY_FLOW),
+        {"euler_at_final": False, "use_lu_lambdas": False, "exact_third_order": False},
+        "timesteps mu shift", {}, _ANY_FLOW),
     "DPMSolverSinglestepScheduler": Family(_multistep, multistep.dpm_singlestep,
         f"{_MULTI} dpm clipped end", {"lower_order_final": False}, "timesteps mu shift",
         GROUPS["linspace"], _ANY_FLOW),
@@ -161,7 +163,7 @@ FAMILIES: dict[str, Family] = {
         choices={"algorithm_type": "dpmsolver++ sde-dpmsolver++"} | _EPSILON_V),
     "FlowMatchEulerDiscreteScheduler": Family(flow.flow_grid, first_order.flow_euler,
         "shift dynamic respacing by_size", {"invert_sigmas": False, "shift_terminal": None,
-        "stochastic_sampling": False}, "mu shift sigmas", _FLOW),
+        "stochastic_sampling": False, "shift_once": False}, "mu shift sigmas", _FLOW),
     "FlowMatchHeunDiscreteScheduler": Family(flow.flow_grid, two_calls.heun, "shift", {}, "shift",
         _FLOW | {"use_dynamic_shifting": False, "invert_sigmas": False}),
 }  # fmt: skip

@@ -40,10 +40,11 @@ def flow_grid(settings: Settings, steps: int) -> Grid:
     """Lay sigmas evenly (or as given) and shift them.
 
     The ends of the even grid are shifted already, so that a fixed shift acts twice: published
-    pictures of Stable Diffusion 3 depend on it. Explicit sigmas are shifted once.
+    pictures of Stable Diffusion 3 depend on it. `shift_once` lays unshifted ends instead, and
+    explicit sigmas are always shifted once.
     """
     shift, count = settings["shift"], settings["num_train_timesteps"]
-    once = 1.0 if settings["use_dynamic_shifting"] else shift
+    once = 1.0 if settings["use_dynamic_shifting"] or settings.get("shift_once") else shift
     sigmas = settings["sigmas"] or line(1.0, once / (count + once - 1), steps)
     sigmas = _shift(settings, list(sigmas), shift)
     flag = respacing(settings)

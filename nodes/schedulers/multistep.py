@@ -83,7 +83,8 @@ def dpm_multistep(settings: Settings, grid: Grid) -> Solver:
     Few at the start and, where it pays, at the end.
     """
     # The published third order takes half of the quadratic term that DEIS integrates in full.
-    rule = _dpm_rule(settings, 1.0 if settings["algorithm_type"] == "deis" else 0.5)
+    exact = settings["algorithm_type"] == "deis" or settings.get("exact_third_order")
+    rule = _dpm_rule(settings, curvature=1.0 if exact else 0.5)
     count, order = len(grid.levels), settings["solver_order"]
     orders = [min(i + 1, order) for i in range(count)]
     lowered = settings["lower_order_final"] and count + grid.skipped < 15

@@ -35,6 +35,8 @@ _NAMED: dict[str, tuple[Any, ...]] = {
                                        "Midpoint steps with fresh noise."),
     "dpmpp_2m": (_MULTI, "DPM-Solver++, second-order multistep; 20 to 30 steps.", _SECOND),
     "dpmpp_3m": (_MULTI, "DPM-Solver++, third-order multistep.", _THIRD),
+    "dpmpp_3m_exact": (_MULTI, "DPM-Solver++ 3M with the whole quadratic term.",
+                       {**_THIRD, "exact_third_order": True}),
     "dpmpp_2m_sde": (_MULTI, "DPM-Solver++ 2M with fresh noise.", _SDE_2),
     "dpmpp_3m_sde": (_MULTI, "DPM-Solver++ 3M with fresh noise.", _SDE_3),
     "dpmpp_2s": (_SINGLE, "DPM-Solver++ in groups of two calls.", _SECOND),

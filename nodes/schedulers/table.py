@@ -113,8 +113,12 @@ def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> 
     for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
         if options[option] is not None and not settings.get(flag, True):
             raise ValueError(f"{option} needs {flag} true")
-    shifts = dict.fromkeys(("shift", "flow_shift"), options["shift"]) if options["shift"] else {}
-    return {**options, **settings, **shifts}
+    shift = options["shift"]
+    if shift is None:
+        return {**options, **settings}
+    if not shift > 0:
+        raise ValueError(f"shift must be above 0, not {shift}")
+    return {**options, **settings, "shift": shift, "flow_shift": shift}
 
 
 def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:

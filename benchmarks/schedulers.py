@@ -29,7 +29,22 @@ SOURCES = {
     "tcd": "2402.19159", "edm_euler": "2206.00364", "edm_dpmpp_2m": "2211.01095",
     "flow_euler": "2403.03206", "flow_heun": "2403.03206",
 }  # fmt: skip
-MEASURED = ["ddim", "euler", "lms", "heun", "dpm_2", "dpmpp_2m", "dpmpp_3m", "dpmpp_3m_exact", "dpmpp_2s", "dpmpp_3s", "deis", "unipc", "uni_pc", "uni_pc_bh2"]
+MEASURED = [
+    "ddim",
+    "euler",
+    "lms",
+    "heun",
+    "dpm_2",
+    "dpmpp_2m",
+    "dpmpp_3m",
+    "dpmpp_3m_exact",
+    "dpmpp_2s",
+    "dpmpp_3s",
+    "deis",
+    "unipc",
+    "uni_pc",
+    "uni_pc_bh2",
+]
 STEPS = (8, 12, 20, 32, 50, 80, 125)
 
 

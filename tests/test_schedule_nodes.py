@@ -93,6 +93,25 @@ def test_a_split_run_is_the_whole_one(run: Any, tmp_path: Path, scheduler: str) 
         assert torch.equal(run(RESUMED, **given), whole)
 
 
+def test_base_and_refiner_through_the_runtime(run: Any) -> None:
+    by_noise = SPLIT.replace("{node: split_after, schedule: $schedule, calls: $calls}",
+                             "{node: split, schedule: $schedule, fraction: 0.7}")  # fmt: skip
+    unused = by_noise.replace(', calls: 1, path: ""', "").replace(
+        "  saved: {node: save_state, state: $head.state, path: $path}\n", ""
+    )
+    assert torch.equal(run(unused, scheduler="dpmpp_2m_sde"), run(WHOLE, scheduler="dpmpp_2m_sde"))
+
+
+def test_image_to_image_through_the_runtime(run: Any) -> None:
+    text = PICTURE.format(inputs="").replace("steps: 6}", "steps: 6, strength: 0.5}")
+    text += "  from: {node: start_from, schedule: $schedule, latents: $start.sample, "
+    text += "noise: $noise.initial}\n  run:"
+    text += LOOP.format(steps="schedule", fresh="noise", state="from")
+    varied = run(text, scheduler="unipc")
+    assert varied.isfinite().all()
+    assert not torch.equal(varied, run(WHOLE, scheduler="unipc"))
+
+
 def test_base_and_refiner_split_where_diffusers_splits() -> None:
     parts = node_type("split").function(_schedule("euler", 30), 0.8)
     times = [[float(row.timestep) for row in part] for part in parts]

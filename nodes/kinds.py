@@ -58,10 +58,14 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A sampler on its grid: a sequence of steps, its numbers on the device of the sample."""
+    """A sampler on its grid: a sequence of steps, its numbers on the device of the sample.
+
+    A part of a schedule has some of its table's rows, from number `first` on.
+    """
 
     table: Table
     rows: tuple[Row, ...]
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -22,13 +22,15 @@ class FreshNoise:
     """The noise of every step, drawn when it is walked over, and only for the steps that use it.
 
     Each image has a generator of its own on the CPU, seeded with its seed, which has drawn the
-    image's first noise before: so image k of several is what its seed alone gives.
+    image's first noise before: so image k of several is what its seed alone gives. What the steps
+    before the first of these drew, the `earlier` draws, is left out: so a tail gets its own noise.
     """
 
     seeds: tuple[int, ...]
     shape: tuple[int, ...]  # C H W
     noisy: tuple[bool, ...]
     device: torch.device
+    earlier: int = 0
 
     def __len__(self) -> int:
         return len(self.noisy)
@@ -38,7 +40,8 @@ class FreshNoise:
 
     def __iter__(self) -> Iterator[Latents]:
         generators = self._generators()
-        self.draw(generators)  # the first noise, which `initial` already gave
+        for _ in range(1 + self.earlier):  # the first noise, which `initial` already gave
+            self.draw(generators)
         nothing = torch.zeros(len(self.seeds), *self.shape, device=self.device)
         for noisy in self.noisy:
             yield self.draw(generators) if noisy else nothing
@@ -88,7 +91,9 @@ def noise(
     native = unet.config.sample_size * factor if unet and unet.config.sample_size else None
     sides = (_latents("height", height, native, factor), _latents("width", width, native, factor))
     seeds = tuple(range(seed, seed + count))
-    fresh = FreshNoise(seeds, (channels, *sides), schedule.table.noisy, device)
+    noisy, first = schedule.table.noisy, schedule.first
+    own, earlier = noisy[first : first + len(schedule)], sum(noisy[:first])
+    fresh = FreshNoise(seeds, (channels, *sides), own, device, earlier)
     return Noise(fresh.initial(), fresh)
 
 

@@ -1,9 +1,12 @@
 """The sampler as nodes: its table, its first state, its one step."""
 
 import json
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
+from safetensors.torch import load_file, save_file
 
 from graph import node
 
@@ -28,21 +31,89 @@ def load_scheduler_config(
 def schedule(
     config: SchedulerConfig,
     device: Device,
-    scheduler: Annotated[
-        str, Field(description="auto = the one that the checkpoint names")
-    ] = "auto",
+    scheduler: Annotated[str, Field(description="auto = the checkpoint's own")] = "auto",
     steps: Annotated[int, Field(ge=1, le=1000, description="how often to denoise")] = 25,
+    strength: Annotated[float, Field(gt=0, le=1, description="1 = from pure noise")] = 1.0,
+    eta: Annotated[float, Field(ge=0, le=1, description="fresh noise of ddim, tcd")] | None = None,
+    mu: Annotated[float, Field(description="shift of flow levels by size")] | None = None,
+    shift: Annotated[float, Field(gt=0, description="shift of flow levels")] | None = None,
+    timesteps: list[float] | None = None,
+    sigmas: list[float] | None = None,
 ) -> Schedule:
-    """Lay out a sampler over the timesteps, as one small matrix for every call of the network."""
-    table = make_table(config.values, scheduler, steps)
+    """Lay out a sampler over the timesteps, as one small matrix for every call of the network.
+
+    `strength` below 1 leaves out the noisiest steps (image to image); `timesteps` or `sigmas`, in
+    descending order, stand for `steps`. Raises ValueError for what the sampler cannot do.
+    """
+    chosen = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
+    table = make_table(config.values, scheduler, steps, strength=strength, **chosen)
     return Schedule(table, tuple(table.rows(device)))
 
 
 @node
 def start(schedule: Schedule, noise: Latents) -> State:
     """Begin with pure noise and an empty memory."""
-    sample = noise * schedule.table.initial_scale
+    return _empty(schedule, noise * schedule.table.initial_scale)
+
+
+@node
+def start_from(schedule: Schedule, latents: Latents, noise: Latents) -> State:
+    """Begin with a picture, as noisy as the first step of the schedule expects it."""
+    table, first = schedule.table, schedule.first
+    alpha, sigma = float(table.alphas[first]), float(table.sigmas[first])
+    return _empty(schedule, alpha * latents + sigma * noise)
+
+
+def _empty(schedule: Schedule, sample: Latents) -> State:
     return State(sample, sample.new_zeros(schedule.table.memory, *sample.shape))
+
+
+class Parts(NamedTuple):
+    """A schedule in two; the state at the end of the head begins the tail."""
+
+    head: Schedule
+    tail: Schedule
+
+
+@node
+def split(
+    schedule: Schedule, fraction: Annotated[float, Field(gt=0, lt=1, description="of the noise")]
+) -> Parts:
+    """Split where the noise falls below a fraction of the training (base and refiner).
+
+    As `denoising_end` and `denoising_start` of Stable Diffusion XL: 0.8 leaves timesteps below a
+    fifth of the training to the tail.
+    """
+    count = schedule.table.training_timesteps
+    cut, times = round(count - fraction * count), schedule.table.timesteps.tolist()
+    times = times[schedule.first : schedule.first + len(schedule)]
+    return split_after(schedule, sum(time >= cut for time in times))
+
+
+@node
+def split_after(
+    schedule: Schedule, calls: Annotated[int, Field(ge=0, description="of the network")]
+) -> Parts:
+    """Split after some calls of the network: the tail resumes where a head was saved."""
+    if calls > len(schedule):
+        raise ValueError(f"cannot split after {calls} calls: the schedule makes {len(schedule)}")
+    head, tail = schedule.rows[:calls], schedule.rows[calls:]
+    return Parts(
+        replace(schedule, rows=head), replace(schedule, rows=tail, first=schedule.first + calls)
+    )
+
+
+@node(effect=True)
+def save_state(state: State, path: str) -> Path:
+    """Save a state as safetensors, to be resumed by `load_state`."""
+    save_file({"sample": state.sample.contiguous(), "memory": state.memory.contiguous()}, path)
+    return Path(path)
+
+
+@node
+def load_state(path: str, device: Device) -> State:
+    """Load a state that `save_state` saved."""
+    return State(**load_file(path, device=str(device)))
 
 
 @node

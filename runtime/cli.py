@@ -22,6 +22,10 @@ USAGE = """\
 usage: run-graph GRAPH [name=value ...]    run a graph with these inputs
        run-graph GRAPH --help              show what a graph does and what it takes
        run-graph nodes [NAME]              list the node types, or describe one
+       run-graph schedulers                list the samplers
+       run-graph schedulers NAME [name=value ...]
+                                           print what a sampler does at every call of the network:
+                                           steps=12 model=emoji-64, or a field of its config
 
 GRAPH is a file, or the name of a graph that comes with run-graph.
 """
@@ -42,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if first == "nodes":
             print(describe_node(rest[0]) if rest else list_nodes())
             return OK
+        if first == "schedulers":
+            return _schedulers(rest)
         graph = load(first)
         if given.help:
             print(describe_graph(graph))
@@ -89,6 +95,17 @@ def _import_nodes(files: list[str]) -> None:
         except Exception as error:
             message = f"--nodes: '{file}' cannot be imported: {type(error).__name__}: {error}"
             raise GraphError([Finding(None, message)]) from error
+
+
+def _schedulers(words: list[str]) -> int:
+    from nodes.describe import describe_schedule, list_schedulers
+
+    try:
+        print(describe_schedule(*words) if words else list_schedulers())
+    except (ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    return OK
 
 
 def _run(graph: Graph, words: list[str], device: str, dtype: str) -> int:

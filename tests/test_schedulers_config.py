@@ -70,6 +70,14 @@ def test_flow_grids_are_those_of_published_runs() -> None:
     assert float(twice.sigmas[-1]) == pytest.approx(0.00893, abs=1e-5)
 
 
+def test_a_shift_may_act_once() -> None:
+    once = make_table({"shift": 3.0, "shift_once": True}, "flow_euler", 28)
+    even = [1 + i * (0.001 - 1) / 27 for i in range(28)]
+    explicit = make_table({"shift": 3.0}, "flow_euler", sigmas=even)
+    torch.testing.assert_close(once.sigmas, explicit.sigmas)
+    assert float(once.sigmas[-1]) == pytest.approx(0.00299, abs=1e-5)
+
+
 def test_first_samples_are_scaled_as_published() -> None:
     linspace = make_table(STABLE_DIFFUSION, "euler", 5)
     ratio = linspace.sigmas[0] / linspace.alphas[0]

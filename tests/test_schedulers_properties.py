@@ -280,7 +280,9 @@ def test_polynomials_are_integrated_exactly(count: int, of_noise: bool) -> None:
 
 def test_equal_spacing_gives_the_weights_of_adams_and_bashforth() -> None:
     for count, weights in ((2, [3, -1]), (3, [23, -16, 5]), (4, [55, -59, 37, -9])):
-        found = adams_bashforth([*torch.eye(count, dtype=torch.float64)])
+        found = adams_bashforth(
+            [-float(k) for k in range(count)], [*torch.eye(count, dtype=torch.float64)]
+        )
         expected = torch.tensor(weights, dtype=torch.float64)
         torch.testing.assert_close(found, expected / expected.sum())
 

@@ -1,7 +1,10 @@
-"""First-order samplers: recombine the two estimates at the next level, perhaps with fresh noise."""
+"""First-order samplers: recombine both estimates at the next level, perhaps with fresh noise.
+
+They differ in how much of the noise is fresh, and in nothing else.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,37 +17,31 @@ from .levels import Settings
 def _renoising(
     grid: Grid,
     spreads: Sequence[float],
-    noisy: Sequence[bool] | None = None,
-    added: Sequence[float] | None = None,
+    noisy: Sequence[bool],
+    added: Sequence[float] = (),
+    jump: Callable[[int, Inputs], Tensor] = lambda _, inputs: inputs.clean,
 ) -> Solver:
     """Leave out `spreads` of the noise estimate and add as much (or `added`) fresh noise."""
-    added = added or spreads
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor]:
-        kept = renoise(grid.ends[i], inputs.clean, inputs.noise_estimate, spreads[i])
-        return (kept + added[i] * inputs.noise,)
+        kept = renoise(grid.ends[i], jump(i, inputs), inputs.noise_estimate, spreads[i])
+        return (kept + (added or spreads)[i] * inputs.noise,)
 
     return Solver(grid.timesteps, grid.levels, move, noisy=noisy)
 
 
-def _spreads(grid: Grid) -> list[float]:
+def _posterior_spreads(grid: Grid) -> list[float]:
     return [posterior_spread(*pair) for pair in zip(grid.levels, grid.ends, strict=True)]
 
 
-def euler(_settings: Settings, grid: Grid) -> Solver:
-    """Follow the straight line to the next level (arXiv:2206.00364, algorithm 1 without churn)."""
-    return _renoising(grid, [0.0] * len(grid.levels))
+def ddim(settings: Settings, grid: Grid, eta: float | None = None) -> Solver:
+    """Go from deterministic (eta 0) to ancestral (eta 1): arXiv:2010.02502, equation 16.
 
-
-def euler_ancestral(_settings: Settings, grid: Grid) -> Solver:
-    """Draw from the posterior at every step, which is DDIM with eta 1 on Euler's grid."""
-    return _renoising(grid, _spreads(grid), [True] * len(grid.levels))
-
-
-def ddim(settings: Settings, grid: Grid) -> Solver:
-    """Go from deterministic (eta 0) to ancestral (eta 1): arXiv:2010.02502, equation 16."""
-    eta = settings["eta"] or 0.0
-    return _renoising(grid, [eta * s for s in _spreads(grid)], [eta > 0] * len(grid.levels))
+    Euler (arXiv:2206.00364, algorithm 1) and its ancestral form are these two on another grid.
+    """
+    fresh: float = (settings["eta"] or 0.0) if eta is None else eta
+    spreads = [fresh * spread for spread in _posterior_spreads(grid)]
+    return _renoising(grid, spreads, [fresh > 0] * len(spreads))
 
 
 def ddpm(settings: Settings, grid: Grid) -> Solver:
@@ -53,45 +50,35 @@ def ddpm(settings: Settings, grid: Grid) -> Solver:
     The variance is that of the posterior ("fixed_small"), beta ("fixed_large"), or between them
     as the network says ("learned_range": arXiv:2102.09672, equation 15).
     """
-    kind, spreads = settings["variance_type"], _spreads(grid)
+    kind, spreads = settings["variance_type"], _posterior_spreads(grid)
     noisy = [time > 0 for time in grid.timesteps]
     pairs = zip(grid.levels, grid.ends, strict=True)
     largest = [math.sqrt(1 - (start.alpha / end.alpha) ** 2) for start, end in pairs]
     smallest = [max(spread, 1e-10) for spread in spreads]
-    added = largest if kind == "fixed_large" else smallest
-    added = [spread * draws for spread, draws in zip(added, noisy, strict=True)]
+    chosen = largest if kind == "fixed_large" else smallest
+    added = [spread * draws for spread, draws in zip(chosen, noisy, strict=True)]
+    ranges = [math.log(high / low) for high, low in zip(largest, smallest, strict=True)]
     solver = _renoising(grid, spreads, noisy, added)
-    if kind != "learned_range":
-        return solver
-    bounds = zip(largest, smallest, strict=True)
-    return solver._replace(log_ranges=[math.log(high / low) for high, low in bounds])
+    return solver._replace(log_ranges=ranges) if kind == "learned_range" else solver
 
 
 def flow_euler(settings: Settings, grid: Grid) -> Solver:
     """Follow the velocity, or renoise the clean estimate in full (`stochastic_sampling`)."""
-    if not settings["stochastic_sampling"]:
-        return euler(settings, grid)
-    return _renoising(grid, [end.sigma for end in grid.ends], [True] * len(grid.ends))
+    fresh = settings["stochastic_sampling"]
+    return _renoising(grid, [end.sigma * fresh for end in grid.ends], [fresh] * len(grid.ends))
 
 
 def lcm(settings: Settings, grid: Grid) -> Solver:
-    """Jump to the consistency model's clean sample and renoise it (arXiv:2310.04378).
-
-    The last call returns it as it is.
-    """
+    """Jump to the consistency model's clean sample and renoise it in full (arXiv:2310.04378)."""
     data = 0.5  # the standard deviation that consistency models assume of clean samples
-    last = len(grid.levels) - 1
 
-    def move(i: int, inputs: Inputs) -> tuple[Tensor]:
+    def jump(i: int, inputs: Inputs) -> Tensor:
         scaled = settings["timestep_scaling"] * grid.timesteps[i]
         total = scaled**2 + data**2
-        clean = scaled / math.sqrt(total) * inputs.clean + data**2 / total * inputs.sample
-        if i == last:
-            return (clean,)
-        return (grid.ends[i].alpha * clean + grid.ends[i].sigma * inputs.noise,)
+        return scaled / math.sqrt(total) * inputs.clean + data**2 / total * inputs.sample
 
-    noisy = [i < last for i in range(len(grid.levels))]
-    return Solver(grid.timesteps, grid.levels, move, noisy=noisy)
+    spreads = [end.sigma for end in grid.ends]
+    return _renoising(grid, spreads, [spread > 0 for spread in spreads], jump=jump)
 
 
 def tcd(settings: Settings, grid: Grid) -> Solver:
@@ -100,18 +87,11 @@ def tcd(settings: Settings, grid: Grid) -> Solver:
     `eta` (the paper's gamma) is how far below; at 0, and in the last call, no noise is added.
     """
     gamma = 0.3 if settings["eta"] is None else settings["eta"]
-    following = [*grid.timesteps[1:], 0.0]
-    last = len(grid.levels) - 1
-
-    def move(i: int, inputs: Inputs) -> tuple[Tensor]:
-        # The product in float32 decides a few timesteps.
-        time = torch.tensor(following[i], dtype=torch.float32)
-        below = grid.training[int(((1 - gamma) * time).floor())]
-        moved = renoise(below, inputs.clean, inputs.noise_estimate)
-        if i == last or gamma == 0:
-            return (moved,)
-        shrunk = grid.training[int(following[i])].alpha / below.alpha
-        return (shrunk * moved + math.sqrt(1 - shrunk**2) * inputs.noise,)
-
-    noisy = [gamma > 0 and i < last for i in range(len(grid.levels))]
-    return Solver(grid.timesteps, grid.levels, move, noisy=noisy)
+    following = torch.tensor([*grid.timesteps[1:], 0.0])
+    # The product in float32 decides a few timesteps.
+    below = [grid.training[time] for time in ((1 - gamma) * following).floor().int().tolist()]
+    ends = [grid.training[time] for time in following.int().tolist()]
+    shrunk = [end.alpha / low.alpha for end, low in zip(ends, below, strict=True)]
+    spreads = [math.sqrt(1 - factor**2) for factor in shrunk]
+    noisy = [gamma > 0 and time > 0 for time in following.tolist()]
+    return _renoising(grid._replace(ends=ends), spreads, noisy)

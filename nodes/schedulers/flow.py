@@ -5,8 +5,8 @@ import math
 import torch
 
 from .grids import Grid
-from .levels import Settings, level_from_flow, training_ratios
-from .spacing import RESPACINGS, respacing
+from .levels import Level, Settings, training_levels
+from .spacing import RESPACINGS, line, respacing
 
 
 def _shift(settings: Settings, sigmas: list[float], amount: float) -> list[float]:
@@ -15,11 +15,11 @@ def _shift(settings: Settings, sigmas: list[float], amount: float) -> list[float
     Stable Diffusion 3: arXiv:2403.03206, section 5.3.2.
     """
     if settings["use_dynamic_shifting"]:
-        if settings["mu"] is None:
+        mu = settings["mu"]
+        if mu is None:
             raise ValueError(
                 "use_dynamic_shifting is true, so mu (the shift by size) must be given"
             )
-        mu = settings["mu"]
         amount = math.exp(mu) if settings["time_shift_type"] == "exponential" else mu
     shifted = [amount * sigma / (1 + (amount - 1) * sigma) for sigma in sigmas]
     if not settings.get("shift_terminal"):
@@ -28,57 +28,45 @@ def _shift(settings: Settings, sigmas: list[float], amount: float) -> list[float
     return [1 - (1 - sigma) / scale for sigma in shifted]
 
 
-def _line(high: float, low: float, points: int) -> list[float]:
-    stride = (low - high) / max(points - 1, 1)
-    return [high + i * stride for i in range(points)]
-
-
 def _grid(settings: Settings, sigmas: list[float], end: float, *, whole: bool = False) -> Grid:
     # Near pure noise 1 - sigma is decided by sigma's rounding to float32.
     rounded = torch.tensor([*sigmas, end], dtype=torch.float32).double().tolist()
     times = [sigma * settings["num_train_timesteps"] for sigma in sigmas]
-    levels = [level_from_flow(sigma) for sigma in rounded]
-    return Grid([float(int(t)) for t in times] if whole else times, levels[:-1], levels[1:], [])
+    levels = [Level(1 - sigma, sigma) for sigma in rounded]
+    return Grid([float(int(t)) for t in times] if whole else times, levels[:-1], levels[1:])
 
 
 def flow_grid(settings: Settings, steps: int) -> Grid:
     """Lay sigmas evenly (or as given) and shift them.
 
     The ends of the even grid are shifted already, so that a fixed shift acts twice: published
-    pictures of Stable Diffusion 3 depend on it. Explicit sigmas are shifted once.
+    pictures of Stable Diffusion 3 depend on it. `shift_once` lays unshifted ends instead, and
+    explicit sigmas are always shifted once.
     """
     shift, count = settings["shift"], settings["num_train_timesteps"]
-    sigmas = settings["sigmas"]
-    if sigmas is None:
-        once = 1.0 if settings["use_dynamic_shifting"] else shift
-        low = once / count / (1 + (once - 1) / count)
-        sigmas = _line(1.0, low, steps)
+    once = 1.0 if settings["use_dynamic_shifting"] or settings.get("shift_once") else shift
+    sigmas = settings["sigmas"] or line(1.0, once / (count + once - 1), steps)
     sigmas = _shift(settings, list(sigmas), shift)
-    kind = respacing(settings)
-    if kind:
-        sigmas = RESPACINGS[kind](sigmas[0], sigmas[-1], steps)
+    flag = respacing(settings)
+    if flag:
+        sigmas = RESPACINGS[flag](sigmas[0], sigmas[-1], steps)
     if settings["invert_sigmas"]:
         return _grid(settings, [1 - sigma for sigma in sigmas], 1.0)
     return _grid(settings, sigmas, 0.0)
 
 
 def flow_multistep_grid(settings: Settings, steps: int) -> Grid:
-    """Lay shifted sigmas for DPM-Solver++ and DEIS, one spare point at the clean end dropped."""
-    line = _line(0.0, 1 - 1 / settings["num_train_timesteps"], steps + 1)
-    sigmas = _shift(settings, line, settings["flow_shift"])[:0:-1]
-    end, repeats = 0.0, ("deis", "data_prediction")
+    """Lay shifted sigmas for DPM-Solver++, DEIS and UniPC, a spare point at the clean end dropped.
+
+    UniPC begins just below pure noise, where lambda is infinite; the others a timestep lower.
+    """
+    low = 1 / settings["num_train_timesteps"]
+    others = line(0.0, 1 - low, steps + 1)[:0:-1]
+    even = line(1.0, low, steps + 1)[:-1] if "predict_x0" in settings else others
+    sigmas = _shift(settings, list(settings["sigmas"] or even), settings["flow_shift"])
+    sigmas[0] -= 1e-6 if abs(sigmas[0] - 1) < 1e-6 else 0.0
+    end = 0.0
     if settings["final_sigmas_type"] == "sigma_min":
-        end = sigmas[-1] if settings["algorithm_type"] in repeats else training_ratios(settings)[0]
-    return _grid(settings, sigmas, end, whole=True)
-
-
-def flow_unipc_grid(settings: Settings, steps: int) -> Grid:
-    """Lay shifted sigmas for UniPC, from just below pure noise, where lambda is infinite."""
-    line = settings["sigmas"]
-    if line is None:
-        line = _line(1.0, 1 / settings["num_train_timesteps"], steps + 1)[:-1]
-    sigmas = _shift(settings, list(line), settings["flow_shift"])
-    if abs(sigmas[0] - 1) < 1e-6:
-        sigmas[0] -= 1e-6
-    end = 0.0 if settings["final_sigmas_type"] == "zero" else sigmas[-1]
+        dpm = settings.get("algorithm_type", "").endswith(("dpmsolver", "dpmsolver++"))
+        end = training_levels(settings, finite=True)[0].ratio if dpm else sigmas[-1]
     return _grid(settings, sigmas, end, whole=True)

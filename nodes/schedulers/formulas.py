@@ -52,23 +52,20 @@ def transfer(
 
 def posterior_spread(start: Level, end: Level) -> float:
     """Return the deviation of the noise that DDPM adds (arXiv:2006.11239, equation 7)."""
-    return end.sigma / start.sigma * math.sqrt(max(1 - (start.alpha / end.alpha) ** 2, 0.0))
+    grown = max(1 - (start.alpha / end.alpha) ** 2, 0.0)  # zero when climbing, too
+    return end.sigma / start.sigma * math.sqrt(grown) if grown else 0.0
 
 
 def integrate(nodes: Sequence[float], values: Sequence[Tensor], moments: Sequence[float]) -> Tensor:
     """Integrate the polynomial through (node, value), given the integrals of 1, u, u^2 ..."""
-    powers = torch.tensor(
-        [[node**k for node in nodes] for k in range(len(nodes))], dtype=torch.float64
-    )
-    weights = torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()
-    products = [weight * value for weight, value in zip(weights, values, strict=True)]
-    return sum(products[1:], products[0])
+    powers = torch.tensor(nodes, dtype=torch.float64) ** torch.arange(len(nodes))[:, None]
+    weights = torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64))
+    return torch.tensordot(weights, torch.stack([*values]), dims=1)
 
 
-def adams_bashforth(values: Sequence[Tensor]) -> Tensor:
-    """Average values at equally spaced times, newest first, over the step ahead of them."""
-    count = len(values)
-    return integrate([-float(k) for k in range(count)], values, [1 / (k + 1) for k in range(count)])
+def adams_bashforth(nodes: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """Average the polynomial through (node, value) over the step ahead, u in [0, 1]."""
+    return integrate(nodes, values, [1 / (k + 1) for k in range(len(nodes))])
 
 
 def exponential_moments(h: float, count: int) -> list[float]:
@@ -113,11 +110,9 @@ def exponential_step(
     churn = rule.churn**2
     reach = -h if rule.of_noise else (1 + churn) * h
     moments = exponential_moments(reach, len(known))
-    if len(known) == 2 and rule.slope in ("midpoint", "bh2"):
-        moments[1] = moments[0] / 2
-    elif len(known) == 2 and rule.slope == "bh1":
-        moments[1] = reach / 2
-    elif len(known) == 3:
+    if len(known) == 2 and rule.slope != "exact":
+        moments[1] = (reach if rule.slope == "bh1" else moments[0]) / 2
+    if len(known) == 3:
         moments[2] *= rule.curvature
     nodes = [(level.half_log_snr - start.half_log_snr) / h for level, _ in known]
     gained = integrate(nodes, [value for _, value in known], moments)

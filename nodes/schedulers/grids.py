@@ -7,15 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from .levels import (
-    CLEAN,
-    Level,
-    Settings,
-    cumulative_alphas,
-    level_from_cumulative,
-    level_from_ratio,
-    training_ratios,
-)
+from .levels import CLEAN, Level, Settings, level_from_ratio, training_levels
 from .spacing import RESPACINGS, exponential, karras, respacing, spaced_timesteps
 
 
@@ -25,40 +17,31 @@ class Grid(NamedTuple):
     timesteps: list[float]
     levels: list[Level]
     ends: list[Level]
-    training: list[Level]  # the level of every training timestep
+    training: Sequence[Level] = ()  # the level of every training timestep
     initial_scale: float = 1.0  # first sample = initial_scale * noise
     skipped: int = 0  # steps left out before the first, in a partial run
 
     def skip(self, steps: int) -> "Grid":
         """Leave out the first steps."""
-        return self._replace(
-            timesteps=self.timesteps[steps:],
-            levels=self.levels[steps:],
-            ends=self.ends[steps:],
-            skipped=steps,
-        )
-
-
-def _whole(settings: Settings, steps: int) -> tuple[list[float], list[Level], list[Level]]:
-    """Return whole timesteps, their levels, and those of the whole training."""
-    training = [level_from_cumulative(value) for value in cumulative_alphas(settings)]
-    times = spaced_timesteps(settings, steps, spare=False, whole=True)
-    return times, [training[int(time)] for time in times], training
+        times, levels, ends = self.timesteps[steps:], self.levels[steps:], self.ends[steps:]
+        return self._replace(timesteps=times, levels=levels, ends=ends, skipped=steps)
 
 
 def next_grid(settings: Settings, steps: int) -> Grid:
     """Lay whole timesteps, each step ending where the next one starts (DDPM)."""
-    times, levels, training = _whole(settings, steps)
+    training = training_levels(settings)
+    times = spaced_timesteps(settings, steps, spare=False, whole=True)
+    levels = [training[int(time)] for time in times]
     return Grid(times, levels, [*levels[1:], CLEAN], training)
 
 
 def stride_grid(settings: Settings, steps: int) -> Grid:
     """Lay whole timesteps, each step going down by T // steps whatever the spacing (DDIM, PNDM)."""
-    times, levels, training = _whole(settings, steps)
-    final = CLEAN if settings["set_alpha_to_one"] else training[0]
+    grid = next_grid(settings, steps)
+    final = CLEAN if settings["set_alpha_to_one"] else grid.training[0]
     stride = settings["num_train_timesteps"] // steps
-    ends = [training[int(time) - stride] if time >= stride else final for time in times]
-    return Grid(times, levels, ends, training)
+    below = [int(time) - stride for time in grid.timesteps]
+    return grid._replace(ends=[grid.training[time] if time >= 0 else final for time in below])
 
 
 def pseudo_grid(settings: Settings, steps: int) -> Grid:
@@ -66,10 +49,10 @@ def pseudo_grid(settings: Settings, steps: int) -> Grid:
     grid = stride_grid(settings, steps)
     if not settings["skip_prk_steps"] or steps == 1:
         return grid
-    times, levels, ends = (
-        [*part[:2], *part[1:]] for part in (grid.timesteps, grid.levels, grid.ends)
+    times, levels, ends = grid.timesteps, grid.levels, grid.ends
+    return Grid(
+        [*times[:2], *times[1:]], [*levels[:2], *levels[1:]], [*ends[:2], *ends[1:]], grid.training
     )
-    return grid._replace(timesteps=times, levels=levels, ends=ends)
 
 
 def inverse_grid(settings: Settings, steps: int) -> Grid:
@@ -82,87 +65,77 @@ def distilled_grid(settings: Settings, steps: int) -> Grid:
     """Pick evenly from the timesteps that a consistency model was distilled on (LCM, TCD)."""
     original, count = settings["original_inference_steps"], settings["num_train_timesteps"]
     if steps > original:
-        raise ValueError(
-            f"steps must be at most {original} (original_inference_steps), not {steps}"
-        )
+        raise ValueError(f"steps must be at most {original} (original_inference_steps), "
+                         f"not {steps}")  # fmt: skip
     origin = [(i + 1) * (count // original) - 1 for i in reversed(range(original))]
     times = [origin[math.floor(i * (original / steps))] for i in range(steps)]
-    times, levels, training = _whole(
-        {**settings, "timesteps": settings["timesteps"] or times}, steps
-    )
-    return Grid(times, levels, [*levels[1:], training[0]], training)
+    return next_grid({**settings, "timesteps": settings["timesteps"] or times}, steps)
 
 
-def interpolate(time: float, values: Sequence[float]) -> float:
-    """Read a table at a fractional index, linearly."""
-    low = min(int(time), len(values) - 2)
-    return values[low] + (time - low) * (values[low + 1] - values[low])
-
-
-def timestep_of(ratio: float, ratios: Sequence[float]) -> float:
+def timestep_of(ratio: float, training: Sequence[Level]) -> float:
     """Return the timestep whose level is `ratio`, linear in its logarithm, within the table."""
     # Logarithms of the table in float32: where timesteps are cut to whole ones, noise decides.
-    logs = torch.tensor(ratios, dtype=torch.float32).log().double().tolist()
-    log = math.log(ratio)
+    table = torch.tensor([level.ratio for level in training], dtype=torch.float32)
+    logs, log = table.log().double().tolist(), math.log(ratio)
     low = min(max(bisect_right(logs, log) - 1, 0), len(logs) - 2)
     weight = (logs[low] - log) / (logs[low] - logs[low + 1])
     return low + min(max(weight, 0.0), 1.0)
 
 
+def _ratio_of(time: float, training: Sequence[Level]) -> float:
+    """Return sigma / alpha at a fractional timestep, linear between its neighbours."""
+    low = min(int(time), len(training) - 2)
+    below, above = training[low].ratio, training[low + 1].ratio
+    return below + (time - low) * (above - below)
+
+
 def ratio_grid(
-    settings: Settings,
-    steps: int,
-    *,
-    whole: bool,
-    round_karras: bool,
-    end_in_own_scale: bool = False,
+    settings: Settings, steps: int, *, whole: bool, round_karras: bool, own_end: bool = False
 ) -> Grid:
     """Lay timesteps, read sigma / alpha off the training table, and respace if asked.
 
     `whole` marks the multistep families: whole timesteps, one spare point, respacing over the
     full training range; the others keep fractional timesteps and respace within their grid.
-    `end_in_own_scale` hands a last sample that is not clean over as clean + ratio * noise.
+    `own_end` hands a last sample that is not clean over as clean + ratio * noise.
     """
-    table = training_ratios(settings)
+    training = training_levels(settings, finite=True)
     times = spaced_timesteps(settings, steps, spare=whole, whole=whole)
-    ratios = [interpolate(time, table) for time in times]
-    end = 0.0 if settings["final_sigmas_type"] == "zero" else table[0]
-    kind, by_logarithm = respacing(settings), settings.get("interpolation_type") == "log_linear"
+    ratios = [_ratio_of(time, training) for time in times]
+    lowest, highest = training[0].ratio, training[-1].ratio
+    end = 0.0 if settings["final_sigmas_type"] == "zero" else lowest
+    flag, by_logarithm = respacing(settings), settings.get("interpolation_type") == "log_linear"
     if settings["sigmas"] is not None:
         *ratios, end = settings["sigmas"]
-        times = [timestep_of(ratio, table) for ratio in ratios]
-    elif kind:
-        ends = (table[-1], table[0]) if whole or by_logarithm else (ratios[0], ratios[-1])
-        highest = settings.get("sigma_max") or ends[0]
-        lowest = settings.get("sigma_min") or ends[1]
-        ratios = RESPACINGS[kind](highest, lowest, steps)
-        times = [timestep_of(ratio, table) for ratio in ratios]
-        if kind in ("karras", "lu") and round_karras:
+        times = [timestep_of(ratio, training) for ratio in ratios]
+    elif flag:
+        high, low = (highest, lowest) if whole or by_logarithm else (ratios[0], ratios[-1])
+        high, low = settings.get("sigma_max") or high, settings.get("sigma_min") or low
+        ratios = RESPACINGS[flag](high, low, steps)
+        times = [timestep_of(ratio, training) for ratio in ratios]
+        if flag in ("use_karras_sigmas", "use_lu_lambdas") and round_karras:
             times = [float(round(time)) for time in times]
         elif whole:
             times = [float(int(time)) for time in times]
     elif by_logarithm:  # published runs leave out the last step, from the lowest level to clean
-        *ratios, end = exponential(table[-1], table[0], steps + 1)
+        *ratios, end = exponential(highest, lowest, steps + 1)
     told = (settings.get("timestep_type"), settings["prediction_type"])
     if told == ("continuous", "v_prediction"):
         times = [math.log(ratio) / 4 for ratio in ratios]
     levels = [level_from_ratio(ratio) for ratio in ratios]
-    last = Level(1.0, end) if end_in_own_scale else level_from_ratio(end)
-    if kind and whole and end:
+    last = Level(1.0, end) if own_end else level_from_ratio(end)
+    if flag and whole and end:
         last = levels[-1]
     scale = 1.0 if whole or settings["timestep_spacing"] == "leading" else levels[0].sigma
-    training = [level_from_ratio(ratio) for ratio in table]
     return Grid(times, levels, [*levels[1:], last], training, scale)
 
 
 def trigonometric_grid(_settings: Settings, steps: int) -> Grid:
     """Lay sigma as the squared sine of the time left (IPNDM)."""
     sigmas = torch.sin(torch.linspace(1, 0, steps + 1) * math.pi / 2) ** 2
-    alphas = (1 - sigmas**2).sqrt()
-    pairs = zip(alphas.double().tolist(), sigmas.double().tolist(), strict=True)
+    pairs = torch.stack([(1 - sigmas**2).sqrt(), sigmas], dim=1).double().tolist()
     levels = [Level(alpha, sigma) for alpha, sigma in pairs]
     times = [math.atan2(level.sigma, level.alpha) / math.pi * 2 for level in levels]
-    return Grid(times[:-1], levels[:-1], levels[1:], levels)
+    return Grid(times[:-1], levels[:-1], levels[1:])
 
 
 def denoiser_grid(settings: Settings, steps: int) -> Grid:
@@ -178,6 +151,5 @@ def denoiser_grid(settings: Settings, steps: int) -> Grid:
     scales = [1 / math.sqrt(ratio**2 + data**2) for ratio in ratios]
     levels = [Level(scale, ratio * scale) for ratio, scale in zip(ratios, scales, strict=True)]
     end = CLEAN if settings["final_sigmas_type"] == "zero" else Level(1.0, low)
-    times = [math.log(ratio) / 4 for ratio in ratios]
     scale = math.sqrt(high**2 + 1) * scales[0]
-    return Grid(times, levels, [*levels[1:], end], levels, scale)
+    return Grid([math.log(r) / 4 for r in ratios], levels, [*levels[1:], end], (), scale)

@@ -30,24 +30,12 @@ class Level(NamedTuple):
 
 
 CLEAN = Level(1.0, 0.0)
-# What a squared alpha of zero becomes where sigma / alpha must stay finite.
-SMALLEST_CUMULATIVE = 2.0**-24
-
-
-def level_from_cumulative(cumulative: float) -> Level:
-    """Return the variance-preserving level whose alpha squared is `cumulative`."""
-    return Level(math.sqrt(cumulative), math.sqrt(1 - cumulative))
 
 
 def level_from_ratio(ratio: float) -> Level:
     """Return the variance-preserving level whose sigma / alpha is `ratio`."""
     alpha = 1 / math.sqrt(1 + ratio * ratio)
     return Level(alpha, ratio * alpha)
-
-
-def level_from_flow(sigma: float) -> Level:
-    """Return the level on the straight line from clean (0) to noise (1): alpha = 1 - sigma."""
-    return Level(1 - sigma, sigma)
 
 
 class Estimates(NamedTuple):
@@ -67,10 +55,10 @@ def estimates(settings: Settings, level: Level) -> Estimates:
     alpha, sigma = level
     kind = settings["prediction_type"]
     if kind == "epsilon" and alpha == 0:
-        raise ValueError(
-            "prediction_type 'epsilon' cannot start from pure noise (rescale_betas_zero_snr); "
-            "use 'v_prediction' or 'sample'"
-        )
+        raise ValueError("prediction_type 'epsilon' cannot start from pure noise "
+                         "(rescale_betas_zero_snr); use 'v_prediction' or 'sample'")  # fmt: skip
+    if kind == "sample" and sigma == 0:
+        raise ValueError("prediction_type 'sample' says nothing about the noise of a clean sample")
     if "sigma_data" in settings:
         deviation, ratio = settings["sigma_data"], level.ratio
         total = ratio**2 + deviation**2
@@ -83,81 +71,61 @@ def estimates(settings: Settings, level: Level) -> Estimates:
         return Estimates((alpha, -sigma), (sigma, alpha))
     if kind == "flow_prediction":
         return Estimates((1.0, -sigma), (1.0, alpha))
-    if sigma == 0:
-        raise ValueError("prediction_type 'sample' says nothing about the noise of a clean sample")
     return Estimates((0.0, 1.0), (1 / sigma, -alpha / sigma))
 
 
-def _from_survival(survival: Callable[[float], float]) -> Callable[[float, float, int], Tensor]:
+def _following(survival: Callable[[float], float], count: int) -> Tensor:
     """Return the betas that make the cumulative alpha follow `survival` over [0, 1]."""
-
-    def betas(_start: float, _end: float, count: int) -> Tensor:
-        ratios = (survival((i + 1) / count) / survival(i / count) for i in range(count))
-        return torch.tensor([min(1 - ratio, 0.999) for ratio in ratios], dtype=torch.float32)
-
-    return betas
+    ratios = (survival((i + 1) / count) / survival(i / count) for i in range(count))
+    return torch.tensor([min(1 - ratio, 0.999) for ratio in ratios], dtype=torch.float32)
 
 
 def _cosine(time: float) -> float:
     return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
-def _linear(start: float, end: float, count: int) -> Tensor:
-    return torch.linspace(start, end, count, dtype=torch.float32)
-
-
-def _scaled_linear(start: float, end: float, count: int) -> Tensor:
-    return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
-
-
-def _sigmoid(start: float, end: float, count: int) -> Tensor:
-    return torch.sigmoid(torch.linspace(-6, 6, count)) * (end - start) + start
-
-
 BETA_SCHEDULES: dict[str, Callable[[float, float, int], Tensor]] = {
-    "linear": _linear,
-    "scaled_linear": _scaled_linear,
-    "squaredcos_cap_v2": _from_survival(_cosine),
-    "sigmoid": _sigmoid,
-    "exp": _from_survival(lambda time: math.exp(-12 * time)),
+    "linear": torch.linspace,
+    "scaled_linear": lambda low, high, n: torch.linspace(low**0.5, high**0.5, n) ** 2,
+    "sigmoid": lambda low, high, n: torch.linspace(-6, 6, n).sigmoid() * (high - low) + low,
+    "squaredcos_cap_v2": lambda _low, _high, n: _following(_cosine, n),
+    "exp": lambda _low, _high, n: _following(lambda time: math.exp(-12 * time), n),
 }
 
 
-def cumulative_alphas(settings: Settings) -> list[float]:
-    """Return the squared alpha of every training timestep, in float32 steps as it was trained.
+def _betas(settings: Settings) -> Tensor:
+    """Return the betas of the training in float32; impossible ones are a ValueError."""
+    count, given = settings["num_train_timesteps"], settings["trained_betas"]
+    low, high, name = (settings[f"beta_{field}"] for field in ("start", "end", "schedule"))
+    trained = None if given is None else torch.tensor(given, dtype=torch.float32)
+    betas = BETA_SCHEDULES[name](low, high, count) if trained is None else trained
+    if len(betas) != count:
+        raise ValueError(f"trained_betas has {len(betas)} entries, "
+                         f"but num_train_timesteps is {count}")  # fmt: skip
+    if not bool(((betas >= 0) & (betas < 1)).all()):
+        low_to_high = f"{betas.min():g} to {betas.max():g}"
+        raise ValueError(f"every beta must lie in [0, 1); found {low_to_high} "
+                         f"(beta_schedule {name!r}, "
+                         f"beta_start {low}, beta_end {high})")  # fmt: skip
+    return betas
+
+
+def training_levels(settings: Settings, *, finite: bool = False) -> list[Level]:
+    """Return the level of every training timestep, in float32 steps as it was trained.
 
     A float64 product would move the smallest level by 1e-5, so only the result is promoted.
-    Zero terminal SNR: arXiv:2305.08891, algorithm 1. Raises ValueError for impossible betas.
+    Zero terminal SNR: arXiv:2305.08891, algorithm 1; `finite` keeps sigma / alpha below infinity
+    there, and rounds it to float32. Raises ValueError for impossible betas.
     """
-    count = settings["num_train_timesteps"]
-    if settings["trained_betas"] is not None:
-        betas = torch.tensor(settings["trained_betas"], dtype=torch.float32)
-        if len(betas) != count:
-            raise ValueError(
-                f"trained_betas has {len(betas)} entries, but num_train_timesteps is {count}"
-            )
-    else:
-        schedule = BETA_SCHEDULES[settings["beta_schedule"]]
-        betas = schedule(settings["beta_start"], settings["beta_end"], count)
-    if not bool(((betas >= 0) & (betas < 1)).all()):
-        raise ValueError(
-            "every beta must lie in [0, 1); found "
-            f"{betas.min().item()} to {betas.max().item()} (beta_schedule "
-            f"{settings['beta_schedule']!r}, beta_start {settings['beta_start']}, "
-            f"beta_end {settings['beta_end']})"
-        )
-    if not settings.get("rescale_betas_zero_snr"):
-        return torch.cumprod(1 - betas, dim=0).double().tolist()
-    roots = torch.cumprod(1 - betas, dim=0).sqrt()
-    roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
-    cumulative = roots**2
-    betas = 1 - torch.cat([cumulative[:1], cumulative[1:] / cumulative[:-1]])
-    return torch.cumprod(1 - betas, dim=0).double().tolist()
-
-
-def training_ratios(settings: Settings) -> list[float]:
-    """Return sigma / alpha of every training timestep in float32, ascending and finite."""
-    cumulative = torch.tensor(cumulative_alphas(settings), dtype=torch.float32)
+    cumulative = torch.cumprod(1 - _betas(settings), dim=0)
     if settings.get("rescale_betas_zero_snr"):
-        cumulative[-1] = SMALLEST_CUMULATIVE
-    return ((1 - cumulative) / cumulative).sqrt().double().tolist()
+        roots = cumulative.sqrt()
+        cumulative = ((roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))) ** 2
+        betas = 1 - torch.cat([cumulative[:1], cumulative[1:] / cumulative[:-1]])
+        cumulative = torch.cumprod(1 - betas, dim=0)
+        if finite:
+            cumulative[-1] = 2.0**-24
+    if finite:
+        ratios = ((1 - cumulative) / cumulative).sqrt()
+        return [level_from_ratio(ratio) for ratio in ratios.double().tolist()]
+    return [Level(math.sqrt(a), math.sqrt(1 - a)) for a in cumulative.double().tolist()]

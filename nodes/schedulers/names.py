@@ -1,4 +1,4 @@
-"""Names: what users call samplers, and what each means."""
+"""Names: what users call samplers, in diffusers and elsewhere, and what each means."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,59 +15,55 @@ class Scheduler(NamedTuple):
 
 
 _MULTI, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
-_PLAIN: dict[str, Any] = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-_SDE: dict[str, Any] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
+_SECOND, _THIRD = ({"algorithm_type": "dpmsolver++", "solver_order": order} for order in (2, 3))
+_SDE_2, _SDE_3 = ({**each, "algorithm_type": "sde-dpmsolver++"} for each in (_SECOND, _THIRD))
 
-SCHEDULERS: dict[str, Scheduler] = {
-    "ddpm": Scheduler("DDPMScheduler", "Ancestral sampling, as trained; many steps."),
-    "ddim": Scheduler("DDIMScheduler", "First order, deterministic unless eta is set."),
-    "ddim_inverse": Scheduler("DDIMInverseScheduler", "From a picture back to its noise."),
-    "pndm": Scheduler(
-        "PNDMScheduler", "Fourth-order multistep on the noise (PLMS).", {"skip_prk_steps": True}
-    ),
-    "euler": Scheduler("EulerDiscreteScheduler", "First order, on fractional timesteps."),
-    "euler_ancestral": Scheduler(
-        "EulerAncestralDiscreteScheduler", "Euler with fresh noise at every step."
-    ),
-    "lms": Scheduler("LMSDiscreteScheduler", "Fourth-order linear multistep."),
-    "heun": Scheduler("HeunDiscreteScheduler", "Second order, two calls a step."),
-    "dpm_2": Scheduler("KDPM2DiscreteScheduler", "Midpoint steps, two calls a step."),
-    "dpm_2_ancestral": Scheduler(
-        "KDPM2AncestralDiscreteScheduler", "Midpoint steps with fresh noise."
-    ),
-    "dpmpp_2m": Scheduler(_MULTI, "DPM-Solver++, second-order multistep; 20 to 30 steps.", _PLAIN),
-    "dpmpp_3m": Scheduler(
-        _MULTI, "DPM-Solver++, third-order multistep.", _PLAIN | {"solver_order": 3}
-    ),
-    "dpmpp_2m_sde": Scheduler(_MULTI, "DPM-Solver++ 2M with fresh noise.", _SDE),
-    "dpmpp_3m_sde": Scheduler(
-        _MULTI, "DPM-Solver++ 3M with fresh noise.", _SDE | {"solver_order": 3}
-    ),
-    "dpmpp_2s": Scheduler(_SINGLE, "DPM-Solver++ in groups of two calls.", _PLAIN),
-    "dpmpp_3s": Scheduler(
-        _SINGLE, "DPM-Solver++ in groups of three calls.", _PLAIN | {"solver_order": 3}
-    ),
-    "dpmpp_sde": Scheduler("DPMSolverSDEScheduler", "Two ancestral steps from one sample."),
-    "deis": Scheduler("DEISMultistepScheduler", "Multistep on the noise in log(sigma / alpha)."),
-    "unipc": Scheduler("UniPCMultistepScheduler", "Predictor and corrector; 10 to 25 steps."),
-    "sa_solver": Scheduler(
-        "SASolverScheduler",
-        "Stochastic Adams predictor and corrector.",
-        {"algorithm_type": "data_prediction"},
-    ),
-    "lcm": Scheduler("LCMScheduler", "Latent consistency models; 2 to 8 steps."),
-    "tcd": Scheduler("TCDScheduler", "Trajectory consistency models; 2 to 8 steps."),
-    "edm_euler": Scheduler("EDMEulerScheduler", "Euler for preconditioned denoisers."),
-    "edm_dpmpp_2m": Scheduler(
-        "EDMDPMSolverMultistepScheduler", "DPM-Solver++ 2M for preconditioned denoisers."
-    ),
-    "flow_euler": Scheduler("FlowMatchEulerDiscreteScheduler", "Euler for flow matching."),
-    "flow_heun": Scheduler("FlowMatchHeunDiscreteScheduler", "Heun for flow matching."),
-}
+_NAMED: dict[str, tuple[Any, ...]] = {
+    "ddpm": ("DDPMScheduler", "Ancestral sampling, as trained; many steps."),
+    "ddim": ("DDIMScheduler", "First order, deterministic unless eta is set."),
+    "ddim_inverse": ("DDIMInverseScheduler", "From a picture back to its noise."),
+    "pndm plms": ("PNDMScheduler", "Fourth-order multistep on the noise (PLMS).",
+                  {"skip_prk_steps": True}),
+    "ipndm": ("IPNDMScheduler", "Fourth-order multistep, steps taken for equally long."),
+    "euler": ("EulerDiscreteScheduler", "First order, on fractional timesteps."),
+    "euler_ancestral euler_a": ("EulerAncestralDiscreteScheduler",
+                                "Euler with fresh noise at every step."),
+    "lms": ("LMSDiscreteScheduler", "Fourth-order linear multistep."),
+    "heun": ("HeunDiscreteScheduler", "Second order, two calls a step."),
+    "dpm_2 dpm2": ("KDPM2DiscreteScheduler", "Midpoint steps, two calls a step."),
+    "dpm_2_ancestral dpm_2_a dpm2_a": ("KDPM2AncestralDiscreteScheduler",
+                                       "Midpoint steps with fresh noise."),
+    "dpmpp_2m": (_MULTI, "DPM-Solver++, second-order multistep; 20 to 30 steps.", _SECOND),
+    "dpmpp_3m": (_MULTI, "DPM-Solver++, third-order multistep.", _THIRD),
+    "dpmpp_3m_exact": (_MULTI, "DPM-Solver++ 3M with the whole quadratic term.",
+                       {**_THIRD, "exact_third_order": True}),
+    "dpmpp_2m_sde": (_MULTI, "DPM-Solver++ 2M with fresh noise.", _SDE_2),
+    "dpmpp_3m_sde": (_MULTI, "DPM-Solver++ 3M with fresh noise.", _SDE_3),
+    "dpmpp_2s": (_SINGLE, "DPM-Solver++ in groups of two calls.", _SECOND),
+    "dpmpp_3s": (_SINGLE, "DPM-Solver++ in groups of three calls.", _THIRD),
+    "dpmpp_sde": ("DPMSolverSDEScheduler", "Two ancestral steps from one sample."),
+    "deis": ("DEISMultistepScheduler", "Multistep on the noise in log(sigma / alpha)."),
+    "unipc": ("UniPCMultistepScheduler", "Predictor and corrector; 10 to 25 steps."),
+    "uni_pc": ("UniPCMultistepScheduler", "UniPC of third order with B(h) = h, as in ComfyUI.",
+               {"solver_order": 3, "solver_type": "bh1"}),
+    "uni_pc_bh2": ("UniPCMultistepScheduler", "UniPC of third order, as in ComfyUI.",
+                   {"solver_order": 3, "solver_type": "bh2"}),
+    "sa_solver": ("SASolverScheduler", "Stochastic Adams predictor and corrector."),
+    "lcm": ("LCMScheduler", "Latent consistency models; 2 to 8 steps."),
+    "tcd": ("TCDScheduler", "Trajectory consistency models; 2 to 8 steps."),
+    "edm_euler": ("EDMEulerScheduler", "Euler for preconditioned denoisers."),
+    "edm_dpmpp_2m": ("EDMDPMSolverMultistepScheduler",
+                     "DPM-Solver++ 2M for preconditioned denoisers."),
+    "flow_euler": ("FlowMatchEulerDiscreteScheduler", "Euler for flow matching."),
+    "flow_heun": ("FlowMatchHeunDiscreteScheduler", "Heun for flow matching."),
+}  # fmt: skip
+
+SCHEDULERS = {name: Scheduler(*row) for names, row in _NAMED.items() for name in names.split()}
 SCHEDULERS |= {
-    f"{name}_{kind}": entry._replace(
-        description=f"{entry.description[:-1]}, on {kind} levels.",
-        sets={**entry.sets, f"use_{kind}_sigmas": True},
+    f"{name}_{kind}": Scheduler(
+        entry.family,
+        f"{entry.description[:-1]}, on {kind} levels.",
+        {**entry.sets, f"use_{kind}_sigmas": True},
     )
     for name, entry in SCHEDULERS.items()
     for kind in ("karras", "exponential", "beta")
@@ -76,3 +72,9 @@ SCHEDULERS |= {
 SCHEDULERS |= {
     name: Scheduler(name, f"The class {name} as its config has it.") for name in FAMILIES
 }
+
+
+def plain_name(name: str) -> str:
+    """Return a name as the table has it: "DPM++ 2M Karras" is dpmpp_2m_karras."""
+    plain = name.lower().replace("++", "pp").replace(" ", "_").replace("-", "_")
+    return plain if plain in SCHEDULERS else name

@@ -1,6 +1,5 @@
 """Pseudo numerical methods for diffusion models (PNDM: arXiv:2202.09778)."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,36 +9,18 @@ from .formulas import Inputs, Solver, adams_bashforth, transfer
 from .grids import Grid
 from .levels import Level, Settings, estimates
 
-RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+_RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
 class _Call(NamedTuple):
-    """One network call: where it asks, and from where to where the sample then goes."""
+    """One network call: where it asks, from and to where the sample goes, by which average."""
 
     time: int
     start: Level
     end: Level
-
-
-def _runge_kutta_calls(grid: Grid, stride: int, at: Callable[[int], Level]) -> list[_Call]:
-    """Ask at the start, twice in the middle and at the end of each of the first three steps."""
-    times = [int(time) for time in grid.timesteps]
-    if len(times) < 4 or grid.skipped:
-        raise ValueError(
-            "the Runge-Kutta warm-up (skip_prk_steps false) needs at least 4 steps and no partial "
-            f"run, not {len(times)} steps after {grid.skipped}"
-        )
-    half = stride // 2
-    calls = []
-    for time, following in pairwise(times[:4]):
-        middle, start = following + half, at(time)
-        calls += [
-            _Call(time, start, at(time - half)),
-            _Call(middle, start, at(middle)),
-            _Call(middle, start, at(middle - half)),
-            _Call(following, start, at(following)),
-        ]
-    return calls
+    used: int = 1  # predictions to average, newest first; 0: the sum of a Runge-Kutta step
+    share: float = 0.0  # of this prediction in that sum
+    again: bool = False  # go from the sample at the start of the step, and forget the prediction
 
 
 def pndm(settings: Settings, grid: Grid) -> Solver:
@@ -51,38 +32,48 @@ def pndm(settings: Settings, grid: Grid) -> Solver:
     Memory: the sample at the start of the step, the last three predictions, newest first, and
     the weighted sum of a Runge-Kutta step.
     """
-    times, warm = [int(time) for time in grid.timesteps], 0
-    plain, count = settings["skip_prk_steps"], len(times) + grid.skipped
-    stride = settings["num_train_timesteps"] // max(count - plain, 1)
-    final = grid.ends[-1]
-
-    def at(time: int) -> Level:
-        return grid.training[time] if time >= 0 else final
-
-    calls = [_Call(time, at(time), at(time - stride)) for time in times]
-    if not plain:
-        calls, warm = [*_runge_kutta_calls(grid, stride, at), *calls[3:]], 12
-    elif len(calls) > 1:
-        calls[1] = _Call(times[1], at(times[1] + stride), at(times[1]))
+    calls = _calls(settings, grid)
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        kept, *past, total = inputs.memory
-        sample, average, remembered = inputs.sample, inputs.prediction, [inputs.prediction, *past]
-        if i < warm:
-            kept = sample = inputs.sample if i % 4 == 0 else kept
-            remembered = past if i % 4 else remembered
-            total = RUNGE_KUTTA[i % 4] * inputs.prediction + (total if i % 4 else 0)
-            average = total if i % 4 == 3 else average
-        elif warm or i != 1:
-            average = adams_bashforth(remembered[: 4 if warm else min(max(i, 1), 4)])
-            kept = inputs.sample
-        else:
-            sample, average, remembered = kept, (inputs.prediction + past[0]) / 2, past
-        call = calls[i]
+        call, (kept, *past, total) = calls[i], inputs.memory
+        values = [inputs.prediction, *past]
+        sample = kept if call.again else inputs.sample
+        total = call.share * inputs.prediction + (total if call.again else 0)
+        # Made again, a step has its newest prediction from its end, otherwise from its start.
+        nodes = [float(call.again - k) for k in range(call.used)]
+        average = adams_bashforth(nodes, values[: call.used]) if call.used else total
         of_sample, of_prediction = estimates(settings, call.start).noise
         noise_estimate = of_sample * sample + of_prediction * average
         moved = transfer(call.start, call.end, sample, noise_estimate)
-        return moved, kept, *remembered[:3], total
+        return moved, sample, *(past if call.again else values[:3]), total
 
-    asked = [call.time for call in calls]
-    return Solver(asked, [at(time) for time in asked], move, memory=5)
+    asked = [grid.training[call.time] for call in calls]
+    return Solver([float(call.time) for call in calls], asked, move, memory=5)
+
+
+def _calls(settings: Settings, grid: Grid) -> list[_Call]:
+    """Lay out the calls of both warm-ups and of the steps behind them."""
+    times, plain = [int(time) for time in grid.timesteps], settings["skip_prk_steps"]
+    stride = settings["num_train_timesteps"] // max(len(times) + grid.skipped - plain, 1)
+
+    def at(time: int) -> Level:
+        return grid.training[time] if time >= 0 else grid.ends[-1]
+
+    calls = [_Call(t, at(t), at(t - stride), min(max(i, 1), 4)) for i, t in enumerate(times)]
+    if plain:
+        doubled = [_Call(t, at(t + stride), at(t), 2, again=True) for t in times[1:2]]
+        return [*calls[:1], *doubled, *calls[2:]]
+    if len(times) < 4 or grid.skipped:
+        raise ValueError(
+            "the Runge-Kutta warm-up (skip_prk_steps false) needs at least 4 steps and no partial "
+            f"run, not {len(times)} steps after {grid.skipped}"
+        )
+    warm: list[_Call] = []
+    for time, following in pairwise(times[:4]):
+        middle = following + stride // 2
+        asked = (time, middle, middle, following)
+        ends = (time - stride // 2, middle, middle - stride // 2, following)
+        for k, share in enumerate(_RUNGE_KUTTA):
+            used = 0 if k == 3 else 1
+            warm.append(_Call(asked[k], at(time), at(ends[k]), used, share, again=k > 0))
+    return [*warm, *(call._replace(used=4) for call in calls[3:])]

@@ -4,30 +4,21 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
-from .levels import Settings, training_ratios
-
-
-def check_steps(settings: Settings, steps: int) -> None:
-    """Refuse a number of steps that the training grid cannot hold, with a ValueError."""
-    count = settings["num_train_timesteps"]
-    if not 1 <= steps <= count:
-        raise ValueError(f"steps must be between 1 and {count} (num_train_timesteps), not {steps}")
+from .levels import Settings, training_levels
 
 
 def explicit_steps(settings: Settings) -> int:
     """Return how many steps explicit timesteps or sigmas make, 0 without any; check them."""
-    count = 0
-    for what in ("timesteps", "sigmas"):
-        values = settings[what]
-        if values is None:
-            continue
-        if count or respacing(settings):
-            raise ValueError("give only one of timesteps, sigmas and a use_..._sigmas respacing")
+    given = {what: settings[what] for what in ("timesteps", "sigmas") if settings[what] is not None}
+    if len(given) + (respacing(settings) is not None) > 1:
+        raise ValueError("give only one of timesteps, sigmas and a use_..._sigmas respacing")
+    for what, values in given.items():
         # Sigmas over the training table end where the last step does.
         count = len(values) - ("interpolation_type" in settings and what == "sigmas")
-        if count < 1 or any(low >= high for high, low in pairwise(values)):
+        if count < 1 or not all(high > low for high, low in pairwise(values)):
             raise ValueError(f"{what} must be strictly decreasing, with a step at least: {values}")
-    return count
+        return count
+    return 0
 
 
 def spaced_timesteps(settings: Settings, steps: int, *, spare: bool, whole: bool) -> list[float]:
@@ -37,68 +28,64 @@ def spaced_timesteps(settings: Settings, steps: int, *, spare: bool, whole: bool
     are formed as numpy forms them, since ties decide some timesteps. Raises ValueError when a
     timestep falls off the training grid.
     """
-    count = settings["num_train_timesteps"]
-    spacing = settings["timestep_spacing"]
-    points = steps + spare
-    first = count - clipped_timesteps(settings)
+    count, offset = settings["num_train_timesteps"], settings["steps_offset"]
+    spacing, points = settings["timestep_spacing"], steps + spare
+    first = count - _clipped_timesteps(settings)
     if settings["timesteps"] is not None:
         times = [float(time) for time in settings["timesteps"]]
     elif spacing == "linspace":
         stride = (first - 1) / max(points - 1, 1)
-        times = [i * stride for i in reversed(range(points))]
+        times = [i * stride for i in reversed(range(points))][:steps]
         times[0] = float(first - 1) if points > 1 else 0.0
     elif spacing == "leading":
-        times = [float(i * (first // points)) for i in reversed(range(points))]
+        times = [float(i * (first // points) + offset) for i in reversed(range(points))][:steps]
     else:
         stride = (first - count / steps) - first
         times = [float(round(first + i * stride) - 1) for i in range(steps)]
-    times = times[:steps]
-    if spacing == "leading" and settings["timesteps"] is None:
-        times = [time + settings["steps_offset"] for time in times]
     if whole:
         times = [float(round(time)) for time in times]
     for time in times:
         if not 0 <= time < count:
             raise ValueError(
                 f"timestep {time:g} lies outside the training grid 0 ... {count - 1}: {steps} "
-                f"steps with timestep_spacing {spacing!r} and steps_offset "
-                f"{settings['steps_offset']} do not fit"
+                f"steps with timestep_spacing {spacing!r} and steps_offset {offset} do not fit"
             )
     return times
 
 
-def clipped_timesteps(settings: Settings) -> int:
+def _clipped_timesteps(settings: Settings) -> int:
     """Count the noisiest timesteps that `lambda_min_clipped` leaves out."""
     lowest = settings.get("lambda_min_clipped", -math.inf)
     if lowest == -math.inf:
         return 0
-    return sum(-math.log(ratio) < lowest for ratio in training_ratios(settings))
+    return sum(level.half_log_snr < lowest for level in training_levels(settings, finite=True))
 
 
-def karras(highest: float, lowest: float, steps: int, rho: float = 7.0) -> list[float]:
+def line(high: float, low: float, points: int) -> list[float]:
+    """Lay levels evenly."""
+    stride = (low - high) / max(points - 1, 1)
+    return [high + i * stride for i in range(points)]
+
+
+def karras(high: float, low: float, steps: int, rho: float = 7.0) -> list[float]:
     """Lay levels evenly in their rho-th root (arXiv:2206.00364, equation 5)."""
-    high, low = highest ** (1 / rho), lowest ** (1 / rho)
-    return [(high + u * (low - high)) ** rho for u in _ramp(steps)]
+    return [root**rho for root in line(high ** (1 / rho), low ** (1 / rho), steps)]
 
 
-def exponential(highest: float, lowest: float, steps: int) -> list[float]:
+def exponential(high: float, low: float, steps: int) -> list[float]:
     """Lay levels evenly in their logarithm."""
-    high, low = math.log(highest), math.log(lowest)
-    return [math.exp(high + u * (low - high)) for u in _ramp(steps)]
+    return [math.exp(log) for log in line(math.log(high), math.log(low), steps)]
 
 
-def _beta(highest: float, lowest: float, steps: int) -> list[float]:
-    return [lowest + beta_quantile(1 - u) * (highest - lowest) for u in _ramp(steps)]
+def beta(high: float, low: float, steps: int) -> list[float]:
+    """Lay levels at even quantiles of a Beta(0.6, 0.6) distribution (arXiv:2407.12173)."""
+    return [low + _beta_quantile(u) * (high - low) for u in line(1.0, 0.0, steps)]
 
 
-def _ramp(steps: int) -> list[float]:
-    return [i / max(steps - 1, 1) for i in range(steps)]
-
-
-def beta_quantile(probability: float, shape: float = 0.6) -> float:
+def _beta_quantile(probability: float, shape: float = 0.6) -> float:
     """Return the quantile of the symmetric Beta(shape, shape) distribution."""
     if probability > 0.5:
-        return 1 - beta_quantile(1 - probability, shape)
+        return 1 - _beta_quantile(1 - probability, shape)
     whole = math.gamma(shape) ** 2 / math.gamma(2 * shape)
     low, high = 0.0, 0.5
     for _ in range(60):
@@ -112,24 +99,19 @@ def beta_quantile(probability: float, shape: float = 0.6) -> float:
     return (low + high) / 2
 
 
-# Even spacing in the logarithm has two names in checkpoints; "beta": arXiv:2407.12173.
+# The flag of each; even spacing in the logarithm has two names in checkpoints.
 RESPACINGS: dict[str, Callable[[float, float, int], list[float]]] = {
-    "karras": karras,
-    "exponential": exponential,
-    "lu": exponential,
-    "beta": _beta,
-}
-FLAGS = {
-    "use_karras_sigmas": "karras",
-    "use_lu_lambdas": "lu",
-    "use_exponential_sigmas": "exponential",
-    "use_beta_sigmas": "beta",
+    "use_karras_sigmas": karras,
+    "use_lu_lambdas": exponential,
+    "use_exponential_sigmas": exponential,
+    "use_beta_sigmas": beta,
 }
 
 
 def respacing(settings: Settings) -> str | None:
-    """Return the one respacing that the settings ask for; two at once are a ValueError."""
-    asked = [flag for flag in FLAGS if settings.get(flag)]
+    """Return the flag of the respacing that the settings ask for; two at once are a ValueError."""
+    asked = [flag for flag in RESPACINGS if settings.get(flag)]
     if len(asked) > 1:
-        raise ValueError(f"only one of {', '.join(FLAGS)} may be true, found {' and '.join(asked)}")
-    return FLAGS[asked[0]] if asked else None
+        names = ", ".join(RESPACINGS)
+        raise ValueError(f"only one of {names} may be true, found {' and '.join(asked)}")
+    return asked[0] if asked else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from .config import resolve
 from .families import FAMILIES
 from .formulas import Inputs, Solver
 from .levels import Level, Settings, estimates
-from .spacing import check_steps, explicit_steps
+from .spacing import explicit_steps
 from .step import Clipping, Row
 
 
@@ -23,6 +24,7 @@ class Table:
     """
 
     name: str  # the class that it stands for
+    training_timesteps: int
     timesteps: Tensor  # (N,) what the network is told
     alphas: Tensor  # (N,) the level of the sample that the network sees:
     sigmas: Tensor  # (N,) sample = alpha * clean + sigma * noise
@@ -43,8 +45,7 @@ class Table:
     ) -> list[Row]:
         """Return the rows as views of a few tensors on `device`."""
         parts = [self.timesteps, self.predict, self.update]
-        if self.log_ranges is not None:
-            parts.append(self.log_ranges)
+        parts += [] if self.log_ranges is None else [self.log_ranges]
         on_device = [part.to(device=device, dtype=dtype).unbind() for part in parts]
         return [Row(*row) for row in zip(*on_device, strict=True)]
 
@@ -55,8 +56,10 @@ def make_table(
     steps: int = 25,
     *,
     start: int = 0,
+    strength: float = 1.0,
     eta: float | None = None,
     mu: float | None = None,
+    shift: float | None = None,
     timesteps: Sequence[float] | None = None,
     sigmas: Sequence[float] | None = None,
 ) -> Table:
@@ -64,54 +67,78 @@ def make_table(
 
     `scheduler` is "auto" (the class that the config names) or any name in SCHEDULERS; `steps` is
     the number of steps asked for, of which some samplers make more than one row. A partial run
-    leaves out the first `start` steps. `eta` is the stochasticity of DDIM and TCD, `mu` the
-    dynamic shift of flow matching; `timesteps` or `sigmas` replace the grid where the class can.
+    leaves out the first `start` steps, or all but a `strength` of them. `eta` is the stochasticity
+    of DDIM and TCD, `mu` and `shift` the dynamic and the static shift of flow matching;
+    `timesteps` or `sigmas` replace the grid where the class can.
     Raises ValueError for what is unknown, impossible or not implemented.
     """
     name, settings = resolve(config, scheduler)
     family = FAMILIES[name]
-    options = {"eta": eta, "mu": mu, "timesteps": timesteps, "sigmas": sigmas}
-    for option, value in options.items():
-        if value is not None and option not in family.options:
-            able = sorted(each for each in FAMILIES if option in FAMILIES[each].options)
-            raise ValueError(f"{name} takes no {option}; {', '.join(able)} do")
-    settings = {**settings, **options}
-    steps = explicit_steps(settings) or steps
-    check_steps(settings, steps)
-    if not 0 <= start < steps:
-        raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
-    grid = family.grid(settings, steps).skip(start)
-    solver = family.solver(settings, grid)
-    clipping = clipping_of(settings)
+    options = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
+    settings = _with_options(name, settings, options)
+    steps, skipped = _count_steps(settings, steps, start, strength)
+    grid = family.grid(settings, steps).skip(skipped)
+    solver, clipping = family.solver(settings, grid), _clipping(settings)
     rederived = clipping is not None and family.rederives_noise
-    predicts = [estimates(settings, level) for level in solver.levels]
-    update = torch.stack(
-        [
-            torch.stack(solver.move(i, basis(settings, level, solver, rederived)))
-            for i, level in enumerate(solver.levels)
-        ]
-    )
+    inputs = [_basis(settings, level, solver, rederived) for level in solver.levels]
+    update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
+    ranges = solver.log_ranges
+    ranges = None if ranges is None else torch.tensor(ranges, dtype=torch.float64)
+    alphas, sigmas_ = torch.tensor(solver.levels, dtype=torch.float64).unbind(dim=1)
+    clean = [estimates(settings, level).clean for level in solver.levels]
     return Table(
         name=name,
-        timesteps=_float64(solver.timesteps),
-        alphas=_float64([level.alpha for level in solver.levels]),
-        sigmas=_float64([level.sigma for level in solver.levels]),
-        predict=_float64([predict.clean for predict in predicts]),
+        training_timesteps=settings["num_train_timesteps"],
+        timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
+        alphas=alphas,
+        sigmas=sigmas_,
+        predict=torch.tensor(clean, dtype=torch.float64),
         update=update,
-        noisy=tuple(solver.noisy or [False] * len(solver.levels)),
-        log_ranges=None if solver.log_ranges is None else _float64(solver.log_ranges),
+        noisy=tuple(solver.noisy or [False] * len(update)),
+        log_ranges=ranges,
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
 
 
-def _float64(values: Sequence[float] | Sequence[tuple[float, float]]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> Settings:
+    """Add what a run may set; refuse what the class does not take, or the config rules out."""
+    able = {key: each.options.split() for key, each in FAMILIES.items()}
+    for option, value in options.items():
+        if value is not None and option not in able[name]:
+            takers = sorted(key for key in able if option in able[key])
+            raise ValueError(f"{name} takes no {option}; {', '.join(takers)} do")
+    for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
+        if options[option] is not None and not settings.get(flag, True):
+            raise ValueError(f"{option} needs {flag} true")
+    shift = options["shift"]
+    if shift is None:
+        return {**options, **settings}
+    if not shift > 0:
+        raise ValueError(f"shift must be above 0, not {shift}")
+    return {**options, **settings, "shift": shift, "flow_shift": shift}
 
 
-def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
+def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:
+    """Return how many steps the whole run has, and how many of them a partial run leaves out."""
+    steps, most = explicit_steps(settings) or steps, settings["num_train_timesteps"]
+    if not isinstance(steps, int):
+        raise ValueError(f"steps must be a whole number, not {steps!r}")
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps must be between 1 and {most} (num_train_timesteps), not {steps}")
+    if not 0 <= start < steps:
+        raise ValueError(f"start must be between 0 and {steps - 1} (steps - 1), not {start}")
+    if not 1 / steps <= strength <= 1:
+        raise ValueError(f"strength must be between 1 / {steps} (steps) and 1, not {strength:g}")
+    # Published image-to-image runs round the steps of flow matching up, of all others down.
+    kept = steps * strength
+    rounded_up = settings["prediction_type"] == "flow_prediction" and "beta_start" not in settings
+    return steps, start or (int(steps - kept) if rounded_up else steps - int(kept))
+
+
+def _basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
     """Return the rows of the identity in place of the tensors that a move combines."""
     sample, prediction, clean, noise, *memory = torch.eye(4 + solver.memory, dtype=torch.float64)
     if rederived:
@@ -122,10 +149,8 @@ def basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> 
     return Inputs(sample, prediction, clean, noise_estimate, noise, tuple(memory))
 
 
-def clipping_of(settings: Settings) -> Clipping | None:
+def _clipping(settings: Settings) -> Clipping | None:
     """Return what the config asks to clip the clean sample to; thresholding goes first."""
     if settings.get("thresholding"):
         return Clipping(settings["sample_max_value"], settings["dynamic_thresholding_ratio"])
-    if settings.get("clip_sample"):
-        return Clipping(settings["clip_sample_range"])
-    return None
+    return Clipping(settings["clip_sample_range"]) if settings.get("clip_sample") else None

@@ -2,18 +2,33 @@
 
 import json
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from safetensors.torch import load_file, save_file
 
 from graph import node
 
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
-from .schedulers import make_table
+from .schedulers import SCHEDULERS, make_table, plain_name
 from .schedulers import step as advance
 from .weights import find_config
+
+
+def _is_known(name: str) -> str:
+    if name != "auto" and plain_name(name) not in SCHEDULERS:
+        near = get_close_matches(name, SCHEDULERS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "`run-graph schedulers` lists them"
+        raise ValueError(f"takes a sampler, and there is no '{name}'; {hint}")
+    return name
+
+
+# Checked with the graph: a misspelt sampler should not be found when the networks are loaded.
+SchedulerName = Annotated[
+    str, AfterValidator(_is_known), Field(description="auto = the checkpoint's own")
+]
 
 
 @node
@@ -31,7 +46,7 @@ def load_scheduler_config(
 def schedule(
     config: SchedulerConfig,
     device: Device,
-    scheduler: Annotated[str, Field(description="auto = the checkpoint's own")] = "auto",
+    scheduler: SchedulerName = "auto",
     steps: Annotated[int, Field(ge=1, le=1000, description="how often to denoise")] = 25,
     strength: Annotated[float, Field(gt=0, le=1, description="1 = from pure noise")] = 1.0,
     eta: Annotated[float, Field(ge=0, le=1, description="fresh noise of ddim, tcd")] | None = None,

@@ -59,6 +59,10 @@ WRONG = {
     ),
     "an input of the wrong type": (SD15, ["prompt=x", "steps=many"], "input 'steps' takes int, found", ""),
     "an input below its limit": (SD15, ["prompt=x", "steps=0"], "input 'steps' must be at least 1", ""),
+    "a misspelt sampler": (
+        SD15, ["prompt=x", "scheduler=dpmpp_2n"],
+        "input 'scheduler' takes a sampler, and there is no 'dpmpp_2n'; did you mean 'dpmpp_2m'?", "",
+    ),
     "a misspelt input": (SD15, ["promt=x"], "has no input 'promt'", "did you mean 'prompt'?"),
     "a word that sets nothing": (SD15, ["prompt"], "'prompt' sets nothing", "write name=value"),
     "no YAML": ("nodes: {a: [", [], "", ""),

@@ -8,6 +8,7 @@ from diffusers import (
     DDPMPipeline,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DModel,
     UniPCMultistepScheduler,
@@ -19,7 +20,11 @@ from runtime import Session
 
 EMOJI = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
 PROMPT = "two strawberries on a blue background"
-SWAPS = {"pndm": None, "unipc": UniPCMultistepScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+SWAPS = {
+    "pndm": PNDMScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+}
 
 assert nodes.__all__  # importing registers the node types
 
@@ -78,8 +83,7 @@ def test_the_guided_loop_at_full_width(full_stable_diffusion, tmp_path, relative
 def _whole_loop(folder, tmp_path, scheduler, relative, size) -> float:
     width, height = size
     theirs = oracle(folder)
-    if SWAPS[scheduler]:
-        theirs.scheduler = SWAPS[scheduler].from_config(theirs.scheduler.config)
+    theirs.scheduler = SWAPS[scheduler].from_config(theirs.scheduler.config)
     expected = theirs(
         PROMPT, num_inference_steps=10, guidance_scale=7.5, width=width, height=height,
         generator=torch.Generator().manual_seed(7), output_type="pt",
@@ -107,10 +111,10 @@ def test_the_unconditional_loop(tiny_ddpm, tmp_path, relative):
     assert relative(outputs["image"], expected) <= 1e-4
 
 
-@pytest.mark.parametrize("scheduler", ["pndm", "unipc"])
+@pytest.mark.parametrize("scheduler", ["auto", "pndm", "unipc"])
 def test_the_oracle_draws_the_same_emoji(tmp_path, scheduler):
     theirs = oracle(EMOJI)
-    if SWAPS[scheduler]:
+    if scheduler != "auto":
         theirs.scheduler = SWAPS[scheduler].from_config(theirs.scheduler.config)
     expected = theirs(
         PROMPT, num_inference_steps=20, guidance_scale=3.0,

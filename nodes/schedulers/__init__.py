@@ -1,8 +1,18 @@
 """The arithmetic of time: noise levels, grids, and samplers as tables. Knows no network."""
 
 from .config import resolve
-from .names import SCHEDULERS, Scheduler
+from .names import SCHEDULERS, Scheduler, plain_name
 from .step import Clipping, Row, step
 from .table import Table, make_table
 
-__all__ = ["SCHEDULERS", "Clipping", "Row", "Scheduler", "Table", "make_table", "resolve", "step"]
+__all__ = [
+    "SCHEDULERS",
+    "Clipping",
+    "Row",
+    "Scheduler",
+    "Table",
+    "make_table",
+    "plain_name",
+    "resolve",
+    "step",
+]

@@ -40,14 +40,15 @@ CONFIG: dict[str, Any] = {
 }
 
 SCHEDULER: dict[str, Any] = {
-    "_class_name": "PNDMScheduler",
+    "_class_name": "DDIMScheduler",
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
+    "clip_sample": False,
     "num_train_timesteps": 1000,
     "prediction_type": "v_prediction",
     "set_alpha_to_one": False,
-    "skip_prk_steps": True,
+    "skip_prk_steps": True,  # for those who swap PNDM in
     "steps_offset": 1,
     "timestep_spacing": "trailing",
 }

@@ -21,7 +21,7 @@ def _is_known(name: str) -> str:
     if name != "auto" and plain_name(name) not in SCHEDULERS:
         near = get_close_matches(name, SCHEDULERS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "`run-graph schedulers` lists them"
-        raise ValueError(f"takes a sampler, and there is no '{name}'; {hint}")
+        raise ValueError(f"must name a sampler ({hint})")
     return name
 
 

@@ -61,7 +61,7 @@ WRONG = {
     "an input below its limit": (SD15, ["prompt=x", "steps=0"], "input 'steps' must be at least 1", ""),
     "a misspelt sampler": (
         SD15, ["prompt=x", "scheduler=dpmpp_2n"],
-        "input 'scheduler' takes a sampler, and there is no 'dpmpp_2n'; did you mean 'dpmpp_2m'?", "",
+        "input 'scheduler' must name a sampler (did you mean 'dpmpp_2", "found the text 'dpmpp_2n'",
     ),
     "a misspelt input": (SD15, ["promt=x"], "has no input 'promt'", "did you mean 'prompt'?"),
     "a word that sets nothing": (SD15, ["prompt"], "'prompt' sets nothing", "write name=value"),

@@ -68,7 +68,12 @@ def is_held_out(scene: Scene) -> bool:
 
 @cache
 def glyph(name: str, size: int) -> Image.Image:
-    """Draw one object on a transparent square of `size` pixels."""
+    """Draw one object on a transparent square of `size` pixels.
+
+    Raises FileNotFoundError where the font is not installed.
+    """
+    if not FONT.is_file():
+        raise FileNotFoundError(f"{FONT} is missing: install Debian's fonts-noto-color-emoji")
     font = ImageFont.truetype(FONT, FONT_SIZE)
     large = Image.new("RGBA", (160, 160))
     ImageDraw.Draw(large).text((8, 8), OBJECTS[name], font=font, embedded_color=True)

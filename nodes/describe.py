@@ -62,7 +62,7 @@ def _summary(name: str, table: Table) -> str:
     calls, draws = len(table.timesteps), sum(table.noisy)
     return (
         f"{name}: {table.name}, {calls} calls of the network, {draws} of them draw noise, "
-        f"{table.memory} tensors in memory\nfirst sample = {table.initial_scale:g} * noise"
+        f"{table.memory} memory slots\nfirst sample = {table.initial_scale:g} * noise"
     )
 
 

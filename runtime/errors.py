@@ -32,7 +32,9 @@ def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> R
 def _brief(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         shape = "×".join(str(side) for side in value.shape) or "scalar"
-        return f"{shape} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+        return f"{shape} {_brief(value.dtype)} on {value.device}"
+    if isinstance(value, torch.device | torch.dtype):
+        return str(value).removeprefix("torch.")
     if isinstance(value, str | int | float | bool | None):
         return repr(value)
     return type(value).__name__

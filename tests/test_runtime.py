@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from graph import GraphError, Registry, load_text
 from runtime import NodeStarted, RunError, RunStarted, Session, StepFinished
+from runtime.errors import node_failed
 
 registry = Registry()
 node = registry.node
@@ -188,6 +190,16 @@ def test_a_failure_names_the_node_its_line_and_its_inputs():
     assert "test_runtime.py:" in raised
     assert argument == "  a: 3.0"
     assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_a_failure_describes_tensors_device_and_precision():
+    arguments = {"a": torch.zeros(2, 3), "b": torch.device("cpu"), "c": torch.bfloat16, "d": "x"}
+    call = load_text("nodes: {x: {node: tell, a: 1}}", "graph.yaml", registry).blocks[0]
+    try:
+        raise ValueError("no")
+    except ValueError as error:
+        lines = str(node_failed(call, arguments, error)).splitlines()
+    assert lines[2:] == ["  a: 2×3 float32 on cpu", "  b: cpu", "  c: bfloat16", "  d: 'x'"]
 
 
 def test_a_listener_can_end_a_run_between_steps():

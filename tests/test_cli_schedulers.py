@@ -34,7 +34,7 @@ def test_the_rows_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]  # fmt: skip
     assert "14.614" in lines[4]
     assert main(["schedulers", "euler_a", "steps=3"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].endswith("0 tensors in memory")
+    assert capsys.readouterr().out.splitlines()[0].endswith("0 memory slots")
 
 
 @pytest.mark.parametrize(

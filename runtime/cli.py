@@ -85,7 +85,9 @@ def _import_nodes(files: list[str]) -> None:
     import nodes  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
     for file in files:
-        spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+        # A name of its own: a file called nodes.py or json.py must not stand in for the real one.
+        name = f"own_nodes_{Path(file).stem}"
+        spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None or not Path(file).is_file():
             raise GraphError([Finding(None, f"--nodes: there is no Python file '{file}'")])
         module = importlib.util.module_from_spec(spec)
@@ -118,11 +120,16 @@ def _run(graph: Graph, words: list[str], device: str, dtype: str) -> int:
         interrupt(event)
 
     try:
-        outputs = Session(device, dtype, listen)(graph, **inputs)
+        session = Session(device, dtype, listen)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    try:
+        outputs = session(graph, **inputs)
     except KeyboardInterrupt:
         print(f"interrupted{interrupt.where}", file=sys.stderr)
         return INTERRUPTED
-    except (RunError, ValueError) as error:
+    except RunError as error:
         print(error, file=sys.stderr)
         return FAILED
     for name, value in outputs.items():

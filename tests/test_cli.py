@@ -158,6 +158,22 @@ def test_own_nodes_that_cannot_be_used(content, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_own_nodes_may_have_any_file_name(tmp_path, capsys):
+    file = tmp_path / "nodes.py"
+    file.write_text(
+        "from graph import node\nfrom nodes.kinds import Latents\n\n\n"
+        "@node\ndef quiet(sample: Latents) -> Latents:\n    'Make a sample quieter.'\n    return sample / 2\n"
+    )
+    assert main(["nodes", "quiet", "--nodes", str(file)]) == 0
+    assert "Make a sample quieter." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [("--device", "gpu0"), ("--dtype", "float8")])
+def test_a_machine_that_is_not_there_is_wrong_usage(option, capsys):
+    assert main(["emoji", *option]) == 2
+    assert option[1] in capsys.readouterr().err
+
+
 def test_ctrl_c_stops_between_two_steps(tmp_path):
     output = tmp_path / "never.png"
     command = [sys.executable, "-u", "-m", "runtime.cli", "emoji", "steps=1000", f"output={output}"]

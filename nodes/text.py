@@ -13,6 +13,7 @@ from .load import Model
 from .weights import find_config, find_folder_of, find_weights
 
 TOKENIZER_FILES = (
+    "tokenizer.json",
     "vocab.json",
     "merges.txt",
     "tokenizer_config.json",

@@ -1,13 +1,12 @@
 """Samplers in words, for the command line."""
 
 import inspect
-import json
 from typing import Any
 
 import yaml
 
+from .schedule import load_scheduler_config
 from .schedulers import SCHEDULERS, Table, make_table
-from .weights import find_config
 
 _SUFFIXES = ("karras", "exponential", "beta")
 _OPTIONS = [name for name in inspect.signature(make_table).parameters if name != "config"]
@@ -49,10 +48,7 @@ def describe_schedule(name: str, *words: str) -> str:
             raise ValueError(f"'{word}' sets nothing: write name=value, such as steps=12")
         given[key] = yaml.safe_load(value)
     model = given.pop("model", None)
-    config: dict[str, Any] = {}
-    if model is not None:
-        path = find_config(str(model), "scheduler", "scheduler_config.json")
-        config = json.loads(path.read_text())
+    config = {} if model is None else load_scheduler_config(str(model)).values
     options = {key: given.pop(key) for key in _OPTIONS if key in given}
     table = make_table({**config, **given}, **{"scheduler": name, **options})
     return "\n".join([_summary(name, table), "", *_rows(table)])

@@ -1,6 +1,5 @@
 """Between latents, pictures and files."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator
 
 from graph import node
 
+from .files import write_whole
 from .kinds import Image, Latents
 from .models import AutoencoderKL
 
@@ -60,11 +60,8 @@ def save_image(image: Image, path: PicturePath) -> list[Path]:
     paths = [target]
     if len(pixels) > 1:
         paths = [target.with_stem(f"{target.stem}-{number}") for number in range(len(pixels))]
-    target.parent.mkdir(parents=True, exist_ok=True)
     for file, picture in zip(paths, pixels, strict=True):
-        part = file.with_stem(f".{file.stem}.part")
-        Picture.fromarray(picture.numpy()).save(part)
-        os.replace(part, file)
+        write_whole(file, Picture.fromarray(picture.numpy()).save)
     return paths
 
 

@@ -2,15 +2,16 @@
 
 import json
 from dataclasses import replace
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 from safetensors.torch import load_file, save_file
 
-from graph import node
+from graph import did_you_mean, node
 
+from .files import write_whole
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, make_table, plain_name
 from .schedulers import step as advance
@@ -19,8 +20,7 @@ from .weights import find_config
 
 def _is_known(name: str) -> str:
     if name != "auto" and plain_name(name) not in SCHEDULERS:
-        near = get_close_matches(name, SCHEDULERS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "`run-graph schedulers` lists them"
+        hint = did_you_mean(name, SCHEDULERS) or "`run-graph schedulers` lists them"
         raise ValueError(f"must name a sampler ({hint})")
     return name
 
@@ -120,8 +120,9 @@ def split_after(
 
 @node(effect=True)
 def save_state(state: State, path: str) -> Path:
-    """Save a state as safetensors, to be resumed by `load_state`."""
-    save_file({"sample": state.sample.contiguous(), "memory": state.memory.contiguous()}, path)
+    """Save a state as safetensors, to be resumed by `load_state`; whole, or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in state._asdict().items()}
+    write_whole(Path(path), partial(save_file, tensors))
     return Path(path)
 
 

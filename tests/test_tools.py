@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from runtime.cli import main
-from tools.emoji import pictures, pixels, score, train
+from tools.emoji import pictures, score, train
 from tools.emoji.captions import variants
 from tools.emoji.muon import orthogonal
 
@@ -25,7 +25,6 @@ def disc(name: str, size: int) -> Image.Image:
 @pytest.fixture
 def without_font(monkeypatch):
     monkeypatch.setattr(pictures, "glyph", disc)
-    monkeypatch.setattr(pixels, "glyph", disc)
 
 
 @pytest.mark.slow
@@ -52,7 +51,7 @@ def test_the_recipe(tmp_path, monkeypatch, without_font):
 
 def test_scores_are_right_for_perfect_and_for_wrong_pictures(without_font):
     scenes = [scene for scene in pictures.SCENES if pictures.is_held_out(scene)][::43]
-    perfect = torch.stack([score._tensor(pictures.draw(scene)) for scene in scenes])
+    perfect = pictures.to_tensor(map(pictures.draw, scenes)) / 255
     assert score.score(perfect, scenes) == (1, 1, 1)
     assert score.score(perfect.roll(1, 0), scenes)[0] == 0
     assert score.score(1 - perfect, scenes)[2] < 1

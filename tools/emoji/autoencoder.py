@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 
 from nodes.models import AutoencoderKL
 
-from .pictures import SCENES, draw, is_held_out
+from .pictures import SCENES, draw, is_held_out, to_tensor
 from .trainer import Recipe, fit
 
 LEVELS = (16, 32, 64)
@@ -34,8 +33,7 @@ CONFIG: dict[str, Any] = {
 
 def training_pictures() -> Tensor:
     """Draw every picture that is not held out: (N, 3, 64, 64), bytes."""
-    pictures = [numpy.asarray(draw(scene)) for scene in SCENES if not is_held_out(scene)]
-    return torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return to_tensor(draw(scene) for scene in SCENES if not is_held_out(scene))
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> Tensor:

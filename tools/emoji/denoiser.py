@@ -12,7 +12,7 @@ from nodes.models import AutoencoderKL, UNet2DConditionModel
 from .autoencoder import training_pictures
 from .captions import LENGTH, variants
 from .pictures import SCENES, is_held_out
-from .trainer import Recipe, fit
+from .trainer import Recipe, fit, noise_levels
 
 BATCH = 32
 WITHOUT_TEXT = 0.1  # how often the text is left out, so that guidance has something to push from
@@ -52,14 +52,6 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "timestep_spacing": "trailing",
 }
-
-
-def alphas_and_sigmas() -> tuple[Tensor, Tensor]:
-    """Give the share of signal and of noise at every timestep, both (1000,)."""
-    ends = SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5
-    betas = torch.linspace(*ends, SCHEDULER["num_train_timesteps"]) ** 2
-    signal = (1 - betas).cumprod(0)
-    return signal.sqrt(), (1 - signal).sqrt()
 
 
 def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -110,7 +102,7 @@ def train_denoiser(
     tokens = tokenizer(flat, padding="max_length", truncation=True, max_length=LENGTH)
     ids = torch.tensor(tokens["input_ids"])  # every form of every scene, LENGTH
     nothing = torch.tensor(tokenizer("", padding="max_length", max_length=LENGTH)["input_ids"])
-    alphas, sigmas = alphas_and_sigmas()
+    alphas, sigmas = noise_levels(SCHEDULER)
     model = Denoiser(tokenizer)
 
     def loss() -> Tensor:

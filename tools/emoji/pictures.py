@@ -1,11 +1,15 @@
 """The training pictures: emoji on plain backgrounds, with captions that can be checked."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 
+import numpy
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_SIZE = 109  # the only size that the bitmap font has
@@ -88,11 +92,24 @@ def glyph(name: str, size: int) -> Image.Image:
 
 def draw(scene: Scene) -> Image.Image:
     """Compose the picture (64 × 64, RGB) of a scene."""
-    picture = Image.new("RGB", (SIZE, SIZE), COLOURS[scene.colour])
-    for left, top, size in ARRANGEMENTS[scene.arrangement]:
-        emoji = glyph(scene.object, size)
+    return compose(scene.object, scene.colour, SIZE, ARRANGEMENTS[scene.arrangement])
+
+
+def compose(
+    name: str, colour: str, side: int, places: Iterable[tuple[int, int, int]]
+) -> Image.Image:
+    """Put an object at places (left, top, size) on a plain square."""
+    picture = Image.new("RGB", (side, side), COLOURS[colour])
+    for left, top, size in places:
+        emoji = glyph(name, size)
         picture.paste(emoji, (left, top), emoji)
     return picture
+
+
+def to_tensor(pictures: Iterable[Image.Image]) -> Tensor:
+    """Stack pictures to bytes: (N, 3, H, W)."""
+    stacked = numpy.stack([numpy.asarray(picture) for picture in pictures])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
 def caption(scene: Scene) -> str:

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-from PIL import Image
 from torch import Tensor
 
 from nodes.models import UNet2DModel
 
-from .pictures import COLOURS, glyph
-from .trainer import Recipe, fit
+from .pictures import COLOURS, compose, to_tensor
+from .trainer import Recipe, fit, noise_levels
 
 SIZE, FACE = 32, 28
 BATCH = 32
@@ -55,33 +53,25 @@ SCHEDULER: dict[str, Any] = {
 
 def faces() -> Tensor:
     """Draw every face on every background: (N, 3, 32, 32) in [-1, 1]."""
-    pictures: list[numpy.ndarray] = []
     edge = (SIZE - FACE) // 2
-    for name in FACES:
-        for colour in COLOURS.values():
-            picture = Image.new("RGB", (SIZE, SIZE), colour)
-            emoji = glyph(name, FACE)
-            picture.paste(emoji, (edge, edge), emoji)
-            pictures.append(numpy.asarray(picture))
-    return torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    place = (edge, edge, FACE)
+    pictures = [compose(name, colour, SIZE, [place]) for name in FACES for colour in COLOURS]
+    return to_tensor(pictures).float() / 127.5 - 1
 
 
 def train_pixels(folder: Path, steps: int, minutes: float) -> None:
     """Train to predict the noise in a face."""
     torch.manual_seed(3)
     pictures = faces()
-    betas = torch.linspace(
-        SCHEDULER["beta_start"], SCHEDULER["beta_end"], SCHEDULER["num_train_timesteps"]
-    )
-    signal = (1 - betas).cumprod(0)
+    alphas, sigmas = noise_levels(SCHEDULER)
     model = UNet2DModel.from_config(CONFIG)
 
     def loss() -> Tensor:
         clean = pictures[torch.randint(len(pictures), (BATCH,))]
         noise = torch.randn_like(clean)
-        timestep = torch.randint(len(signal), (BATCH,))
-        share = signal[timestep][:, None, None, None]
-        sample = share.sqrt() * clean + (1 - share).sqrt() * noise
+        timestep = torch.randint(len(alphas), (BATCH,))
+        alpha, sigma = (part[timestep][:, None, None, None] for part in (alphas, sigmas))
+        sample = alpha * clean + sigma * noise
         return (model(sample, timestep).float() - noise).square().mean()
 
     fit(model, loss, Recipe(steps), folder / "pixels.pt", minutes)

@@ -9,7 +9,6 @@ import random
 import tempfile
 from pathlib import Path
 
-import numpy
 import torch
 from PIL import Image
 from torch import Tensor
@@ -18,7 +17,7 @@ import nodes
 from graph import load
 from runtime import Session
 
-from .pictures import COLOURS, SCENES, SIZE, Scene, caption, draw, is_held_out
+from .pictures import COLOURS, SCENES, SIZE, Scene, caption, draw, is_held_out, to_tensor
 
 SCHEDULERS = ("ddpm", "ddim", "euler", "pndm", "dpmpp_2m", "unipc")
 STEPS = (5, 10, 20, 50)
@@ -79,7 +78,7 @@ def score(pictures: Tensor, scenes: list[Scene]) -> tuple[float, ...]:
     Object and arrangement are those of the nearest of all scenes, held out or not, in pixels; the
     background is the colour nearest to the median of the picture's border.
     """
-    known = torch.stack([_tensor(draw(scene)) for scene in SCENES]).flatten(1)
+    known = (to_tensor(map(draw, SCENES)) / 255).flatten(1)
     nearest = [SCENES[k] for k in torch.cdist(pictures.flatten(1), known).argmin(dim=1).tolist()]
     palette = torch.tensor(list(COLOURS.values())) / 255
     edges = [
@@ -111,10 +110,6 @@ def sheet(pictures: Tensor, path: Path, columns: int = 8, enlarge: int = 2) -> N
         large = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
         paper.paste(large, (number % columns * side, number // columns * side))
     paper.save(path)
-
-
-def _tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1).float() / 255
 
 
 if __name__ == "__main__":

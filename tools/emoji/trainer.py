@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nodes.schedulers import make_table
 
 from .muon import Muon, split
 
@@ -105,6 +108,13 @@ def fit(
             training.save(state_file)
             saved = time.monotonic()
     training.save(state_file)
+
+
+def noise_levels(scheduler: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Give the shares of signal and of noise at every timestep, those that samplers will use."""
+    count = scheduler["num_train_timesteps"]
+    table = make_table(scheduler, "auto", count)  # from the noisiest timestep to the first
+    return table.alphas.flip(0).float(), table.sigmas.flip(0).float()
 
 
 def _pace(step: int, recipe: Recipe) -> float:

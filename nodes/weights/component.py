@@ -1,0 +1,31 @@
+"""A checkpoint's component before it is a network: its config, and its tensors by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file: what its header says, and how to read it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A network's parsed `config.json` and its tensors under the names that the network has.
+
+    Folders, hub repositories and single files all come down to this; so loading, converting and
+    inspecting know nothing of where a component came from.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, StoredTensor]

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "nodes/schedulers": set(),
     "nodes/weights": set(),
     "nodes": {"graph"},
-    "runtime/cli.py": {"graph", "nodes"},
+    "runtime/cli": {"graph", "nodes"},
     "runtime": {"graph"},
 }
 

@@ -1,0 +1,101 @@
+"""The command `run-graph`: the one place that brings the nodes and the runtime together."""
+
+import argparse
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Protocol, cast
+
+from graph import GraphError
+
+from .shared import OK, WRONG, add_shared_options, prepare
+
+# What the first word may be, besides a graph: a module of this folder, and its line in the help.
+VERBS = {
+    "nodes": ("[NAME]", "list the node types, or describe one"),
+    "schedulers": ("[NAME] [name=value ...]", "list the samplers, or print the rows of one"),
+}
+USAGE = """\
+usage: run-graph GRAPH [name=value ...]    run a graph with these inputs
+       run-graph GRAPH --help              show what a graph does and what it takes
+
+GRAPH is a file, or the name of a graph that comes with run-graph.
+
+       --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
+       --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one
+       --nodes FILE     a file of your own nodes, as often as you like
+       --offline        use only what is on this machine
+       --version        print the version
+
+Instead of a graph:
+
+{verbs}
+
+run-graph VERB --help tells more. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+"""
+
+
+class Verb(Protocol):
+    """What a module of this folder has if it is a verb."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say what the verb takes."""
+        ...
+
+    def run(self, given: argparse.Namespace) -> int:
+        """Do it and give the exit code."""
+        ...
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and give its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return OK if words else WRONG
+    if words == ["--version"]:
+        print(f"run-graph {version('run-graph')}")
+        return OK
+    name = words[0] if words[0] in VERBS else "run"
+    verb = cast("Verb", import_module(f".{name}", __package__))
+    parser = _parser(name)
+    verb.add_arguments(parser)
+    add_shared_options(parser)
+    given = parser.parse_intermixed_args(words[1:] if name in VERBS else words)
+    try:
+        prepare(given)
+        return verb.run(given)
+    except GraphError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    if name == "run":  # its help is that of the graph
+        return argparse.ArgumentParser(
+            "run-graph",
+            usage="run-graph GRAPH [name=value ...]",
+            add_help=False,
+            allow_abbrev=False,
+        )
+    words, summary = VERBS[name]
+    sentence = f"{summary[0].upper()}{summary[1:]}."
+    return argparse.ArgumentParser(
+        f"run-graph {name}",
+        usage=f"run-graph {name} {words}",
+        description=sentence,
+        allow_abbrev=False,
+    )
+
+
+def _usage() -> str:
+    calls = {f"run-graph {name} {words}": line for name, (words, line) in VERBS.items()}
+    width = max(len(call) for call in calls)
+    return USAGE.format(
+        verbs="\n".join(f"       {call:<{width}}  {line}" for call, line in calls.items())
+    )
+
+
+def command() -> None:
+    """Be the console script."""
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""Lets `python -m runtime.cli` be the command."""
+
+from . import command
+
+command()

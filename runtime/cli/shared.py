@@ -1,0 +1,42 @@
+"""What every verb shares: exit codes, and where the node types come from."""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from graph import Finding, GraphError
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every verb has."""
+    option = parser.add_argument
+    option("--nodes", action="append", default=[], metavar="FILE", help="a file of your own nodes")
+    option("--offline", action="store_true", help="use only what is on this machine")
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """Register the node types that come with run-graph, and those of the user's own files.
+
+    Raises GraphError for a file that cannot be imported.
+    """
+    if given.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
+    import nodes  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    for file in given.nodes:
+        # A name of its own: a file called nodes.py or json.py must not stand in for the real one.
+        name = f"own_nodes_{Path(file).stem}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None or not Path(file).is_file():
+            raise GraphError([Finding(None, f"--nodes: there is no Python file '{file}'")])
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # annotations are looked up there
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            message = f"--nodes: '{file}' cannot be imported: {type(error).__name__}: {error}"
+            raise GraphError([Finding(None, message)]) from error

@@ -10,7 +10,7 @@ from pydantic import Field
 from graph import node
 
 from .kinds import Device, Dtype
-from .models import AutoencoderKL, UNet, UNet2DConditionModel, UNet2DModel
+from .models import AutoencoderKL, UNet, UNet2DConditionModel, UNet2DModel, pack
 from .weights import find_config, find_weights, load_weights
 
 Model = Annotated[str, Field(description="a folder, a shipped checkpoint or a hub repository")]
@@ -36,7 +36,8 @@ def load_unet(
         raise ValueError(f"'{model}' has a {name} in {subfolder}, expected {' or '.join(UNETS)}")
     with torch.device("meta"):
         network = UNETS[name](config)
-    return load_weights(network, find_weights(model, subfolder, revision, variant), device, dtype)
+    weights = find_weights(model, subfolder, revision, variant)
+    return pack(load_weights(network, weights, device, dtype))
 
 
 @node
@@ -54,7 +55,8 @@ def load_vae(
         network = AutoencoderKL.from_config(config)
     if network.config.force_upcast and dtype == torch.float16:
         dtype = torch.float32  # this one overflows in half precision, to black pictures
-    return load_weights(network, find_weights(model, subfolder, revision, variant), device, dtype)
+    weights = find_weights(model, subfolder, revision, variant)
+    return pack(load_weights(network, weights, device, dtype))
 
 
 def _config(model: str, subfolder: str, revision: str | None) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attend import attend
+
 
 class Attention(nn.Module):
     """Multi-head attention from (B, N, width) to a context (B, M, context_width)."""
@@ -21,7 +23,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N width/heads
             for part in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
-        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        mixed = attend(queries, keys, values)
         return self.to_out[0](mixed.transpose(1, 2).flatten(2))  # B N width
 
 

@@ -1,0 +1,36 @@
+"""The attention kernel, chosen by what was measured on each kind of machine."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# How many scores of one head are held at once: a quarter of a megabyte of bfloat16 stays in cache.
+SCORES_AT_ONCE = 2**17
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Mix values (B, heads, M, width) by how well keys fit queries (B, heads, N, width).
+
+    PyTorch's fused kernel everywhere, except in bfloat16 on a CPU, where plain multiplications
+    over as many queries as fit the cache are about twice as fast (docs/performance.md).
+    """
+    needs_gradient = torch.is_grad_enabled() and queries.requires_grad
+    if queries.device.type != "cpu" or queries.dtype != torch.bfloat16 or needs_gradient:
+        return F.scaled_dot_product_attention(queries, keys, values)
+    return _attend_in_chunks(queries, keys, values)
+
+
+def _attend_in_chunks(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    batch, heads, count, width = queries.shape
+    chunk = max(SCORES_AT_ONCE // keys.shape[2], 1)
+    flat_queries = queries.reshape(batch * heads, count, width)
+    flat_keys = keys.reshape(batch * heads, -1, width).mT
+    flat_values = values.reshape(batch * heads, -1, width)
+    mixed = torch.empty_like(flat_queries)
+    scale = width**-0.5
+    nothing = queries.new_empty(1, 1, 1)  # beta = 0: it is not read
+    for start in range(0, count, chunk):
+        rows = slice(start, start + chunk)
+        scores = torch.baddbmm(nothing, flat_queries[:, rows], flat_keys, beta=0, alpha=scale)
+        mixed[:, rows] = torch.bmm(scores.softmax(dim=-1), flat_values)
+    return mixed.view(batch, heads, count, width)

@@ -1,0 +1,84 @@
+"""Packed weights and chunked attention compute what the plain ones do."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nodes.models import AutoencoderKL, UNet2DConditionModel, pack
+from nodes.models.attend import SCORES_AT_ONCE, attend
+from nodes.models.packed import PackedConv2d, PackedLinear, can_pack
+from tests.test_models import SMALL_UNET
+
+# Packing sums in another order: the rounding of the precision, and nothing else, may differ.
+CLOSE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize(
+    ("packed", "layer", "shapes"),
+    [
+        (PackedConv2d, nn.Conv2d(6, 10, 3, padding=1), [(2, 6, 9, 7), (1, 6, 16, 16), (2, 6, 9, 7)]),
+        (PackedConv2d, nn.Conv2d(6, 10, 3, stride=2), [(2, 6, 9, 9), (3, 6, 8, 8)]),
+        (PackedConv2d, nn.Conv2d(6, 10, 1), [(2, 6, 5, 5)]),
+        (PackedLinear, nn.Linear(6, 10), [(2, 9, 6), (4, 6), (1, 6)]),
+        (PackedLinear, nn.Linear(6, 10, bias=False), [(2, 9, 6)]),
+    ],
+    ids=["conv", "strided", "pointwise", "linear", "no bias"],
+)  # fmt: skip
+def test_a_packed_layer_is_its_layer_at_every_shape(packed, layer, shapes, dtype, relative):
+    layer = layer.to(dtype)
+    ours = packed(layer)
+    with torch.no_grad():
+        for shape in shapes:
+            x = torch.randn(shape, dtype=dtype)
+            assert relative(ours(x), layer(x)) <= CLOSE[dtype]
+    assert torch.equal(ours.weight, layer.weight)
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+def test_a_packed_network_is_its_network(dtype, relative):
+    torch.manual_seed(0)
+    config = SMALL_UNET | {"in_channels": 4, "out_channels": 4}
+    plain = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
+    packed = UNet2DConditionModel.from_config(config).to(dtype).requires_grad_(False)
+    packed.load_state_dict(plain.state_dict())
+    kinds = {type(module) for module in pack(packed).modules()}
+    assert {PackedConv2d, PackedLinear} <= kinds
+    assert not {nn.Conv2d, nn.Linear} & kinds
+    sample, text = torch.randn(2, 4, 16, 16, dtype=dtype), torch.randn(2, 7, 48, dtype=dtype)
+    found, expected = (
+        network(sample, torch.tensor(7), text).float() for network in (packed, plain)
+    )
+    assert relative(found, expected) <= 5 * CLOSE[dtype]  # through some twenty layers
+
+
+def test_gradients_flow_through_a_packed_network():
+    torch.manual_seed(0)
+    config = {"block_out_channels": (32, 32), "norm_num_groups": 8,
+              "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}  # fmt: skip
+    vae = AutoencoderKL.from_config(config).requires_grad_(False)
+    gradients = []
+    for network in (vae, pack(vae)):
+        latents = torch.ones(1, 4, 4, 4, requires_grad=True)
+        network.decode(latents).sum().backward()
+        gradients.append(latents.grad)
+    assert torch.allclose(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_without_weights_is_left_alone():
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Linear(2, 2))
+    assert type(pack(network)[0]) is nn.Linear
+
+
+@pytest.mark.parametrize("keys", [77, 600])
+def test_attention_in_chunks_is_attention(keys, relative):
+    assert keys * 600 > SCORES_AT_ONCE or keys == 77  # several chunks, and one
+    parts = [torch.randn(2, length, 3, 40).transpose(1, 2) for length in (600, keys, keys)]
+    expected = F.scaled_dot_product_attention(*parts)
+    rounded = [part.bfloat16() for part in parts]
+    fused = relative(F.scaled_dot_product_attention(*rounded).float(), expected)
+    # The fused kernel keeps the scores in float32; these are rounded, too.
+    assert relative(attend(*rounded).float(), expected) <= 2.5 * fused

@@ -2,29 +2,109 @@
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from graph import node
 
-from .kinds import Latents, Prediction, TextEmbedding, Timestep
-from .models import UNet, UNet2DConditionModel
+from .kinds import (
+    AdapterFeatures,
+    ClassLabel,
+    Latents,
+    PictureSize,
+    PooledText,
+    Prediction,
+    TextEmbedding,
+    Timestep,
+)
+from .models import ConditioningConfig, Conditions, Residuals, UNet, UNet2DConditionModel, sinusoid
 
 
 @node(batched=True)
 def unet(
-    model: UNet, sample: Latents, timestep: Timestep, text: TextEmbedding | None = None
+    model: UNet,
+    sample: Latents,
+    timestep: Timestep,
+    text: TextEmbedding | None = None,
+    pooled_text: PooledText | None = None,
+    size: PictureSize | None = None,
+    class_label: ClassLabel | None = None,
+    guidance_scale: Annotated[
+        float | None, Field(description="for networks that were distilled with it (LCM)")
+    ] = None,
+    control: Residuals | None = None,
+    adapter: AdapterFeatures | None = None,
 ) -> Prediction:
-    """Predict the noise in a sample, in the network's precision; the result is float32."""
+    """Predict the noise in a sample, in the network's precision; the result is float32.
+
+    Which of the conditions a network is told, its config says; one text, size or label serves all
+    pictures. Raises ValueError for one that is missing, surplus or of another width.
+    """
     dtype = next(model.parameters()).dtype
     inputs = sample.to(dtype)
+    if inputs.shape[1] != model.config.in_channels:
+        raise ValueError(
+            f"this network reads {model.config.in_channels} channels, "
+            f"`sample` has {inputs.shape[1]}"
+        )
     if not isinstance(model, UNet2DConditionModel):
+        told = {
+            "text": text, "pooled_text": pooled_text, "size": size, "class_label": class_label,
+            "guidance_scale": guidance_scale, "control": control, "adapter": adapter,
+        }  # fmt: skip
+        surplus = [f"`{name}`" for name, value in told.items() if value is not None]
+        if surplus:
+            raise ValueError(
+                f"this network is told nothing but the time: leave out {', '.join(surplus)}"
+            )
         return model(inputs, timestep).float()
+    told = _conditions(model, len(sample), pooled_text, size, class_label, guidance_scale)
+    text = fitting_text(model.config, text, len(sample)).to(dtype)
+    return model(inputs, timestep, text, told, control, adapter or ()).float()
+
+
+def fitting_text(config: ConditioningConfig, text: Tensor | None, count: int) -> Tensor:
+    """Give a text for each of `count` pictures; raises ValueError if the network cannot read it."""
     if text is None:
         raise ValueError("this network is told a text: wire `text`")
-    if len(text) not in (1, len(sample)):
-        raise ValueError(f"there are {len(text)} texts for {len(sample)} pictures")
-    text = text.to(dtype).expand(len(sample), -1, -1)  # one prompt serves all pictures
-    return model(inputs, timestep, text).float()
+    width = config.encoder_hid_dim or config.cross_attention_dim
+    if text.shape[-1] != width:
+        raise ValueError(
+            f"the network expects text of width {width}, `text` has {text.shape[-1]}: "
+            "is the text encoder that of another checkpoint?"
+        )
+    return for_each(text, count, "texts")
+
+
+def for_each(value: Tensor, count: int, what: str) -> Tensor:
+    """Repeat what is given once for all pictures; raises ValueError for any other number."""
+    if len(value) not in (1, count):
+        raise ValueError(f"there are {len(value)} {what} for {count} pictures")
+    return value.expand(count, *value.shape[1:])
+
+
+def _conditions(
+    model: UNet2DConditionModel,
+    count: int,
+    pooled_text: Tensor | None,
+    size: Tensor | None,
+    class_label: Tensor | None,
+    guidance_scale: float | None,
+) -> Conditions:
+    guidance, width = None, model.config.time_cond_proj_dim
+    if guidance_scale is not None:
+        device = next(model.parameters()).device
+        told = torch.full((count,), 1000 * (guidance_scale - 1), device=device)
+        # Latent consistency models (arXiv:2310.04378) embed the scale as if it were a timestep.
+        guidance = sinusoid(told, width or 2, cosine_first=False, shift=1)
+        guidance = guidance.to(next(model.parameters()).dtype)
+    return Conditions(
+        class_label=None if class_label is None else for_each(class_label, count, "class labels"),
+        pooled_text=None if pooled_text is None else for_each(pooled_text, count, "pooled texts"),
+        size=None if size is None else for_each(size, count, "sizes"),
+        guidance=guidance,
+    )
 
 
 @node
@@ -35,3 +115,43 @@ def guidance(
 ) -> Prediction:
     """Push away from the unconditional prediction (classifier-free guidance, arXiv:2207.12598)."""
     return uncond + scale * (cond - uncond)
+
+
+@node
+def add_channels(sample: Latents, channels: Latents) -> Latents:
+    """Put further channels behind those of the sample, as inpainting and depth networks read them.
+
+    Channels that are given once serve all pictures.
+    """
+    if channels.shape[-2:] != sample.shape[-2:]:
+        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (sample, channels)]
+        raise ValueError(f"`sample` is {sizes[0]}, `channels` is {sizes[1]}")
+    return torch.cat((sample, for_each(channels, len(sample), "channels").to(sample)), dim=1)
+
+
+@node
+def class_label(
+    label: Annotated[int, Field(ge=0, description="a class, or the x4 upscaler's noise level")],
+) -> ClassLabel:
+    """Name a class, as networks with class embeddings are told it."""
+    return torch.tensor([label])
+
+
+@node
+def picture_size(
+    image_width: Annotated[int, Field(ge=1, description="of the picture that is made")],
+    image_height: Annotated[int, Field(ge=1)],
+    original_width: Annotated[
+        int | None, Field(description="of the picture it is to look cut from; null = the same")
+    ] = None,
+    original_height: int | None = None,
+    crop_left: int = 0,
+    crop_top: int = 0,
+    aesthetic_score: Annotated[
+        float | None, Field(description="for SDXL's refiner: 6.0, and 2.5 for the negative text")
+    ] = None,
+) -> PictureSize:
+    """Tell SDXL's networks the picture's size and crop (arXiv:2307.01952, section 2.2)."""
+    numbers = [original_height or image_height, original_width or image_width, crop_top, crop_left]
+    told = [image_height, image_width] if aesthetic_score is None else [aesthetic_score]
+    return torch.tensor([[*numbers, *told]], dtype=torch.float32)  # 1 6, or 1 5

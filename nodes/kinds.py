@@ -32,11 +32,18 @@ Dtype = Annotated[torch.dtype, Ambient("dtype"), BeforeValidator(_dtype)]
 
 Tokens = Annotated[Tensor, Kind("tokens", "B N")]
 TextEmbedding = Annotated[Tensor, Kind("text embedding", "B N D")]
+PooledText = Annotated[Tensor, Kind("pooled text", "B D")]
+"""A whole text as one vector."""
+PictureSize = Annotated[Tensor, Kind("picture size", "B N")]
+"""The numbers of a picture's size and crop that SDXL's networks are told."""
+ClassLabel = Annotated[Tensor, Kind("class label", "B")]
 Latents = Annotated[Tensor, Kind("latents", "B C H W")]
 """What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is none."""
 Timestep = Annotated[Tensor, Kind("timestep")]
 Prediction = Annotated[Tensor, Kind("prediction", "B C H W")]
 """What the network says of the noise: the noise, the velocity or the clean sample, as trained."""
+AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features")]
+"""What a T2I-Adapter adds to each level of a UNet's way down."""
 Image = Annotated[Tensor, Kind("image", "B C H W")]
 """Pictures with values in [0, 1]."""
 

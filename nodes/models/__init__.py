@@ -1,9 +1,25 @@
 """The networks, in pure torch, with the class and parameter names of diffusers' checkpoints."""
 
 from .autoencoder_kl import AutoencoderKL
+from .conditioning import ConditioningConfig, Conditions
+from .controlnet import ControlNetModel
+from .layers import sinusoid
 from .packed import pack
-from .unet import UNet
+from .t2i_adapter import T2IAdapter
+from .unet import Residuals, UNet
 from .unet_2d import UNet2DModel
 from .unet_2d_condition import UNet2DConditionModel
 
-__all__ = ["AutoencoderKL", "UNet", "UNet2DConditionModel", "UNet2DModel", "pack"]
+__all__ = [
+    "AutoencoderKL",
+    "ConditioningConfig",
+    "Conditions",
+    "ControlNetModel",
+    "Residuals",
+    "T2IAdapter",
+    "UNet",
+    "UNet2DConditionModel",
+    "UNet2DModel",
+    "pack",
+    "sinusoid",
+]

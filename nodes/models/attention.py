@@ -66,19 +66,23 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Pixels look at each other, then at the text, then each thinks for itself."""
+    """Pixels look at each other, then at the text, then each thinks for itself.
 
-    def __init__(self, width: int, context_width: int, heads: int) -> None:
+    With `only_text` the first look is at the text as well.
+    """
+
+    def __init__(self, width: int, context_width: int, heads: int, *, only_text: bool) -> None:
         super().__init__()
+        self.only_text = only_text
         self.norm1 = nn.LayerNorm(width)
-        self.attn1 = Attention(width, width, heads)
+        self.attn1 = Attention(width, context_width if only_text else width, heads)
         self.norm2 = nn.LayerNorm(width)
         self.attn2 = Attention(width, context_width, heads)
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn1(self.norm1(x), text if self.only_text else None)
         x = x + self.attn2(self.norm2(x), text)
         return x + self.ff(self.norm3(x))
 
@@ -87,14 +91,23 @@ class Transformer2DModel(nn.Module):
     """Transformer blocks over the pixels of a feature map, added to it."""
 
     def __init__(
-        self, width: int, context_width: int, heads: int, groups: int, *, linear: bool
+        self,
+        width: int,
+        context_width: int,
+        heads: int,
+        groups: int,
+        *,
+        depth: int,
+        linear: bool,
+        only_text: bool,
     ) -> None:
         super().__init__()
         self.linear = linear
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
         self.transformer_blocks = nn.ModuleList(
-            [BasicTransformerBlock(width, context_width, heads)]
+            BasicTransformerBlock(width, context_width, heads, only_text=only_text)
+            for _ in range(depth)
         )
         self.proj_out = nn.Linear(width, width) if linear else nn.Conv2d(width, width, 1)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import torch.nn.functional as F
@@ -111,11 +110,12 @@ class Decoder(nn.Module):
 
 def _middle(config: AutoencoderKLConfig) -> MidBlock:
     width, groups = config.block_out_channels[-1], config.norm_num_groups
-    attention = partial(SpatialAttention, width, 1, groups, EPS)
     return MidBlock(
         width,
         lambda inputs, outputs: ResnetBlock2D(inputs, outputs, None, groups, EPS),
-        attention if config.mid_block_add_attention else None,
+        (lambda _: SpatialAttention(width, 1, groups, EPS))
+        if config.mid_block_add_attention
+        else None,
     )
 
 

@@ -17,14 +17,20 @@ def sinusoid(timestep: Tensor, width: int, *, cosine_first: bool, shift: float) 
 
 
 class TimestepEmbedding(nn.Module):
-    """Lift a sinusoid to the width in which residual blocks read the time."""
+    """Lift a sinusoid to the width in which residual blocks read the time.
 
-    def __init__(self, width: int, time_width: int) -> None:
+    A network with `guidance_width` is also told the guidance scale, embedded so wide.
+    """
+
+    def __init__(self, width: int, time_width: int, guidance_width: int | None = None) -> None:
         super().__init__()
         self.linear_1 = nn.Linear(width, time_width)
+        self.cond_proj = nn.Linear(guidance_width, width, bias=False) if guidance_width else None
         self.linear_2 = nn.Linear(time_width, time_width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
+        if self.cond_proj is not None and guidance is not None:
+            x = x + self.cond_proj(guidance)
         return self.linear_2(F.silu(self.linear_1(x)))
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from torch import Tensor
+
 from .attention import SpatialAttention
 from .config import read_config
-from .unet import UNet, UNetConfig
+from .unet import Place, UNet, UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +31,24 @@ _FIXED = {
 
 
 class UNet2DModel(UNet):
-    """Predicts the noise in a sample (B, C, H, W) at a timestep."""
+    """Predicts the noise in a sample (B, C, H, W) at a timestep () or (B,)."""
 
     config: UNet2DModelConfig
 
     def __init__(self, config: UNet2DModelConfig) -> None:
-        def attention(level: int) -> SpatialAttention:
-            width = config.block_out_channels[level]
+        def attention(place: Place) -> SpatialAttention:
+            width = config.block_out_channels[place.level]
             heads = width // (config.attention_head_dim or width)
             return SpatialAttention(width, heads, config.norm_num_groups, config.norm_eps)
 
-        super().__init__(config, "Attn", attention, attention_in_the_middle=config.add_attention)
+        super().__init__(
+            config, "Attn", attention, middle="attention" if config.add_attention else "plain"
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Build the network of a parsed `config.json`, weights as torch initialises them."""
         return cls(read_config(UNet2DModelConfig, config, _FIXED))
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        return self.predict(sample, self.embed_time(timestep, sample))

@@ -1,41 +1,46 @@
-"""The text-conditioned UNet of latent diffusion (arXiv:2112.10752)."""
+"""The text-conditioned UNet of latent diffusion (arXiv:2112.10752, arXiv:2307.01952)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from .attention import Transformer2DModel
+from torch import Tensor
+
+from .conditioning import ConditioningConfig, Conditions, Depths, embed_conditions, make_embeddings
 from .config import read_config
-from .unet import UNet, UNetConfig
+from .layers import TimestepEmbedding
+from .unet import Place, Residuals, UNet, UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNet2DConditionModelConfig(UNetConfig):
-    """`attention_head_dim` is the number of heads, whatever its name says; one, or one a level."""
+class UNet2DConditionModelConfig(ConditioningConfig, UNetConfig):
+    """The fields of ConditioningConfig, and those of the way up.
 
-    in_channels: int = 4
+    `reverse_transformer_layers_per_block` lists the depths of the way up, smallest size first.
+    """
+
     out_channels: int = 4
-    cross_attention_dim: int = 1280
-    attention_head_dim: int | tuple[int, ...] = 8
-    use_linear_projection: bool = False
-    upcast_attention: bool = False  # the fused attention kernel sums in float32 anyway
+    time_cond_proj_dim: int | None = None
+    reverse_transformer_layers_per_block: Depths | None = None
+
+    def depth(self, place: Place) -> int:
+        """How many transformer blocks stand at a place."""
+        reverse = self.reverse_transformer_layers_per_block
+        if place.path != "up" or reverse is None:
+            return super().depth(place)
+        depth = reverse[len(self.block_out_channels) - 1 - place.level]
+        return depth if isinstance(depth, int) else depth[place.layer]
 
 
 _FIXED = {
-    "act_fn": "silu", "addition_embed_type": None, "addition_embed_type_num_heads": 64,
-    "addition_time_embed_dim": None, "attention_type": "default", "center_input_sample": False,
-    "class_embed_type": None, "class_embeddings_concat": False, "conv_in_kernel": 3,
+    "act_fn": "silu", "addition_embed_type_num_heads": 64, "attention_type": "default",
+    "center_input_sample": False, "class_embeddings_concat": False, "conv_in_kernel": 3,
     "conv_out_kernel": 3, "cross_attention_norm": None, "dropout": 0.0,
-    "dual_cross_attention": False, "encoder_hid_dim": None, "encoder_hid_dim_type": None,
-    "mid_block_only_cross_attention": None, "mid_block_scale_factor": 1,
-    "mid_block_type": "UNetMidBlock2DCrossAttn", "num_attention_heads": None,
-    "num_class_embeds": None, "only_cross_attention": False,
-    "projection_class_embeddings_input_dim": None, "resnet_out_scale_factor": 1.0,
+    "dual_cross_attention": False, "mid_block_only_cross_attention": None,
+    "mid_block_scale_factor": 1, "num_attention_heads": None, "resnet_out_scale_factor": 1.0,
     "resnet_skip_time_act": False, "resnet_time_scale_shift": "default",
-    "reverse_transformer_layers_per_block": None, "time_cond_proj_dim": None,
     "time_embedding_act_fn": None, "time_embedding_dim": None,
     "time_embedding_type": "positional", "timestep_post_act": None,
-    "transformer_layers_per_block": 1,
 }  # fmt: skip
 
 
@@ -45,20 +50,38 @@ class UNet2DConditionModel(UNet):
     config: UNet2DConditionModelConfig
 
     def __init__(self, config: UNet2DConditionModelConfig) -> None:
-        heads = config.attention_head_dim
-
-        def attention(level: int) -> Transformer2DModel:
-            return Transformer2DModel(
-                config.block_out_channels[level],
-                config.cross_attention_dim,
-                heads if isinstance(heads, int) else heads[level],
-                config.norm_num_groups,
-                linear=config.use_linear_projection,
+        super().__init__(config, "CrossAttn", config.attention, config.middle)
+        if config.time_cond_proj_dim is not None:
+            width = config.block_out_channels[0]
+            self.time_embedding = TimestepEmbedding(
+                width, self.time_width, config.time_cond_proj_dim
             )
-
-        super().__init__(config, "CrossAttn", attention)
+        embeddings = make_embeddings(config, self.time_width)
+        self.class_embedding, self.add_embedding, self.encoder_hid_proj = embeddings
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Build the network of a parsed `config.json`, weights as torch initialises them."""
         return cls(read_config(UNet2DConditionModelConfig, config, _FIXED))
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        conditions: Conditions = Conditions(),  # noqa: B008 (it cannot change)
+        control: Residuals | None = None,
+        adapter: tuple[Tensor, ...] = (),
+    ) -> Tensor:
+        guidance = conditions.guidance
+        if (guidance is None) != (self.config.time_cond_proj_dim is None):
+            told = (
+                "told the guidance scale: wire"
+                if guidance is None
+                else "not told the guidance scale: leave out"
+            )
+            raise ValueError(f"this network is {told} `guidance`")
+        time = self.embed_time(timestep, sample, guidance)
+        time = embed_conditions(self, time, conditions)
+        text = text if self.encoder_hid_proj is None else self.encoder_hid_proj(text)
+        return self.predict(sample, time, text, control, adapter)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from .layers import Downsample2D, ResnetBlock2D, Upsample2D
 
 MakeResnet = Callable[[int, int], ResnetBlock2D]
-MakeAttention = Callable[[], nn.Module]
+MakeAttention = Callable[[int], nn.Module]
+"""Makes the attention that follows the residual block of this number."""
 
 
 class DownBlock(nn.Module):
@@ -26,35 +27,50 @@ class DownBlock(nn.Module):
         super().__init__()
         widths = [inputs, *[outputs] * (layers - 1)]
         self.resnets = nn.ModuleList(resnet(width, outputs) for width in widths)
-        self.attentions = nn.ModuleList(attention() for _ in widths) if attention else None
+        self.attentions = nn.ModuleList(map(attention, range(layers))) if attention else None
         self.downsamplers = None
         if downsample_padding is not None:
             self.downsamplers = nn.ModuleList([Downsample2D(outputs, downsample_padding)])
 
-    def forward(self, x: Tensor, time: Tensor, text: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Tensor, time: Tensor, text: Tensor | None, feature: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Give the smaller map and the skips; `feature` is an adapter's, added once."""
         skips: list[Tensor] = []
         for layer, resnet in enumerate(self.resnets):
             x = resnet(x, time)
             x = self.attentions[layer](x, text) if self.attentions else x
             skips.append(x)
+        if self.attentions and feature is not None:
+            x = skips[-1] = x + feature
         if self.downsamplers:
             x = self.downsamplers[0](x)
             skips.append(x)
+        if not self.attentions and feature is not None:  # as adapters were trained
+            x = skips[-1] = x + feature
         return x, skips
 
 
 class MidBlock(nn.Module):
-    """Attention between two residual blocks, at the smallest size."""
+    """Attention between two residual blocks, at the smallest size; without it, `resnets` alone."""
 
-    def __init__(self, channels: int, resnet: MakeResnet, attention: MakeAttention | None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        resnet: MakeResnet,
+        attention: MakeAttention | None,
+        resnets: int = 2,
+    ) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(resnet(channels, channels) for _ in range(2))
-        self.attentions = nn.ModuleList([attention()]) if attention else None
+        self.resnets = nn.ModuleList(resnet(channels, channels) for _ in range(resnets))
+        self.attentions = nn.ModuleList([attention(0)]) if attention else None
 
     def forward(self, x: Tensor, time: Tensor | None = None, text: Tensor | None = None) -> Tensor:
         x = self.resnets[0](x, time)
         x = self.attentions[0](x, text) if self.attentions else x
-        return self.resnets[1](x, time)
+        for resnet in self.resnets[1:]:
+            x = resnet(x, time)
+        return x
 
 
 class UpBlock(nn.Module):
@@ -77,7 +93,7 @@ class UpBlock(nn.Module):
         self.resnets = nn.ModuleList(
             resnet(width + skip, outputs) for width, skip in zip(widths, skips, strict=True)
         )
-        self.attentions = nn.ModuleList(attention() for _ in widths) if attention else None
+        self.attentions = nn.ModuleList(map(attention, range(layers))) if attention else None
         self.upsamplers = nn.ModuleList([Upsample2D(outputs)]) if upsample else None
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None) -> Tensor:

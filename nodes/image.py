@@ -6,13 +6,13 @@ from typing import Annotated
 import torch
 from PIL import Image as Picture
 from PIL import ImageOps
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from graph import node
 
 from .files import write_whole
 from .kinds import Image, Latents
-from .models import AutoencoderKL
+from .models import Autoencoder
 
 
 def _has_picture_format(path: str) -> str:
@@ -26,21 +26,41 @@ PicturePath = Annotated[str, AfterValidator(_has_picture_format)]
 
 
 @node
-def vae_decode(vae: AutoencoderKL, latents: Latents) -> Image:
+def vae_decode(vae: Autoencoder, latents: Latents) -> Image:
     """Decode latents to pictures, undoing the scale and shift that the checkpoint trained with."""
-    config = vae.config
+    if latents.shape[1] != vae.channels:
+        raise ValueError(
+            f"this autoencoder's latents have {vae.channels} channels, `latents` has "
+            f"{latents.shape[1]}: is the autoencoder that of another checkpoint?"
+        )
     dtype = next(vae.parameters()).dtype
-    own = latents / config.scaling_factor + (config.shift_factor or 0)
-    return to_image(vae.decode(own.to(dtype)).float())
+    return to_image(vae.decode(vae.unscaled(latents).to(dtype)).float())
 
 
 @node
-def vae_encode(vae: AutoencoderKL, image: Image) -> Latents:
-    """Encode pictures to the mean of their latents, in the scale of the checkpoint's UNet."""
-    config = vae.config
-    dtype = next(vae.parameters()).dtype
-    own = vae.encode((2 * image - 1).to(dtype)).mean.float()
-    return (own - (config.shift_factor or 0)) * config.scaling_factor
+def vae_encode(
+    vae: Autoencoder,
+    image: Image,
+    noise: Annotated[
+        Latents | None, Field(description="to draw from the latents' distribution; null = its mean")
+    ] = None,
+    scaled: Annotated[
+        bool, Field(description="false = the autoencoder's own scale, as InstructPix2Pix reads it")
+    ] = True,
+) -> Latents:
+    """Encode pictures to latents, in the scale of the checkpoint's UNet.
+
+    Raises ValueError for a picture whose sides are no multiples of the autoencoder's factor.
+    """
+    height, width = image.shape[-2:]
+    if height % vae.factor or width % vae.factor:
+        raise ValueError(
+            f"`image` is {width}×{height}, and both sides must be multiples of {vae.factor}"
+        )
+    parameter = next(vae.parameters())
+    found = vae.encode((2 * image - 1).to(parameter.device, parameter.dtype))
+    own = found.mean if noise is None else found.sample(noise.to(found.mean))
+    return vae.scaled(own.float()) if scaled else own.float()
 
 
 @node

@@ -12,7 +12,7 @@ from torch import Tensor
 from graph import node
 
 from .kinds import Device, Latents, Schedule
-from .models import AutoencoderKL, UNet
+from .models import Autoencoder, UNet
 
 Size = Annotated[int, Field(ge=8, le=16384)] | Literal["auto"]
 
@@ -72,7 +72,7 @@ def noise(
     device: Device,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same picture")] = 0,
     unet: UNet | None = None,
-    vae: AutoencoderKL | None = None,
+    vae: Autoencoder | None = None,
     width: Size = "auto",
     height: Size = "auto",
     count: Annotated[int, Field(ge=1, description="pictures; number k has seed + k")] = 1,
@@ -87,7 +87,7 @@ def noise(
             "noise needs `vae`, or `unet` for pixels, to know how many channels to draw"
         )
     factor = vae.factor if vae else 1
-    channels = vae.config.latent_channels if vae else unet.config.in_channels  # type: ignore[union-attr]
+    channels = vae.channels if vae else unet.config.in_channels  # type: ignore[union-attr]
     native = unet.config.sample_size * factor if unet and unet.config.sample_size else None
     sides = (_latents("height", height, native, factor), _latents("width", width, native, factor))
     seeds = tuple(range(seed, seed + count))

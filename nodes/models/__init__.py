@@ -1,6 +1,8 @@
 """The networks, in pure torch, with the class and parameter names of diffusers' checkpoints."""
 
+from .autoencoder import Autoencoder
 from .autoencoder_kl import AutoencoderKL
+from .autoencoder_tiny import AutoencoderTiny
 from .conditioning import ConditioningConfig, Conditions
 from .controlnet import ControlNetModel
 from .layers import sinusoid
@@ -11,7 +13,9 @@ from .unet_2d import UNet2DModel
 from .unet_2d_condition import UNet2DConditionModel
 
 __all__ = [
+    "Autoencoder",
     "AutoencoderKL",
+    "AutoencoderTiny",
     "ConditioningConfig",
     "Conditions",
     "ControlNetModel",

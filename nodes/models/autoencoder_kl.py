@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import SpatialAttention
+from .autoencoder import Autoencoder, Distribution
 from .config import read_config
 from .layers import Downsample2D, ResnetBlock2D, Upsample2D
 from .unet_blocks import MidBlock
@@ -32,12 +33,13 @@ class AutoencoderKLConfig:
     shift_factor: float | None = None
     force_upcast: bool = True
     mid_block_add_attention: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
 
 
-_FIXED = {
-    "act_fn": "silu", "latents_mean": None, "latents_std": None,
-    "use_quant_conv": True, "use_post_quant_conv": True,
-}  # fmt: skip
+_FIXED = {"act_fn": "silu"}
 
 
 class Level(nn.Module):
@@ -119,15 +121,8 @@ def _middle(config: AutoencoderKLConfig) -> MidBlock:
     )
 
 
-class Distribution(NamedTuple):
-    """A diagonal Gaussian over latents, both (B, C, h, w), in the autoencoder's own scale."""
-
-    mean: Tensor
-    log_variance: Tensor
-
-
-class AutoencoderKL(nn.Module):
-    """Compresses pictures in [-1, 1] to latents and back; scaling is the caller's."""
+class AutoencoderKL(Autoencoder):
+    """Compresses pictures in [-1, 1] to latents and back, in the autoencoder's own scale."""
 
     def __init__(self, config: AutoencoderKLConfig) -> None:
         super().__init__()
@@ -135,8 +130,12 @@ class AutoencoderKL(nn.Module):
         channels = config.latent_channels
         self.config = config
         self.encoder = Encoder(config)
-        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
-        self.post_quant_conv = nn.Conv2d(channels, channels, 1)
+        self.quant_conv = (
+            nn.Conv2d(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
+        )
+        self.post_quant_conv = (
+            nn.Conv2d(channels, channels, 1) if config.use_post_quant_conv else None
+        )
         self.decoder = Decoder(config)
 
     @classmethod
@@ -146,17 +145,41 @@ class AutoencoderKL(nn.Module):
 
     @property
     def factor(self) -> int:
-        """How many pixels stand behind one latent, along each side."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
+    @property
+    def channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def overflows(self) -> bool:
+        return self.config.force_upcast
+
     def encode(self, picture: Tensor) -> Distribution:
-        """Give the distribution of latents for pictures (B, 3, H, W)."""
-        mean, log_variance = self.quant_conv(self.encoder(picture)).chunk(2, dim=1)
+        moments = self.encoder(picture)
+        moments = moments if self.quant_conv is None else self.quant_conv(moments)
+        mean, log_variance = moments.chunk(2, dim=1)
         return Distribution(mean, log_variance.clamp(-30, 20))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Give the pictures (B, 3, H, W) of latents (B, C, h, w)."""
-        return self.decoder(self.post_quant_conv(latents))
+        own = latents if self.post_quant_conv is None else self.post_quant_conv(latents)
+        return self.decoder(own)
+
+    def scaled(self, own: Tensor) -> Tensor:
+        mean, deviation = self._statistics(own)
+        return (own - mean) * self.config.scaling_factor / deviation
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        mean, deviation = self._statistics(latents)
+        return latents * deviation / self.config.scaling_factor + mean
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Give mean and deviation: of each channel where the config has them, else the shift."""
+        mean, deviation = self.config.latents_mean, self.config.latents_std
+        if mean is None or deviation is None:
+            return self.config.shift_factor or 0.0, 1.0
+        each = (like.new_tensor(values)[:, None, None] for values in (mean, deviation))  # C 1 1
+        return next(each), next(each)
 
 
 def _refuse_other_blocks(config: AutoencoderKLConfig) -> None:

@@ -19,7 +19,7 @@ from .kinds import (
     TextEmbedding,
     Timestep,
 )
-from .load import Model, load_network
+from .load import Digest, Model, build_network, find_part
 from .models import Conditions, ControlNetModel, Residuals, T2IAdapter
 
 Strength = Annotated[float, Field(description="1 = as trained, 0 = nothing")]
@@ -33,10 +33,11 @@ def load_controlnet(
     subfolder: str = "controlnet",
     revision: str | None = None,
     variant: str | None = None,
+    sha256: Digest = None,
 ) -> ControlNetModel:
     """Load a ControlNet (arXiv:2302.05543), of its own repository or of a folder with others."""
-    build = ControlNetModel.from_config
-    return load_network(build, model, subfolder, device, dtype, revision, variant)
+    found = find_part(model, subfolder, revision, variant, sha256)
+    return build_network(ControlNetModel.from_config, found, device, dtype)
 
 
 @node
@@ -47,10 +48,11 @@ def load_adapter(
     subfolder: str = "adapter",
     revision: str | None = None,
     variant: str | None = None,
+    sha256: Digest = None,
 ) -> T2IAdapter:
     """Load a T2I-Adapter (arXiv:2302.08453)."""
-    build = T2IAdapter.from_config
-    return load_network(build, model, subfolder, device, dtype, revision, variant)
+    found = find_part(model, subfolder, revision, variant, sha256)
+    return build_network(T2IAdapter.from_config, found, device, dtype)
 
 
 @node(batched=True)

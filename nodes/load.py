@@ -1,6 +1,5 @@
 """Loaders: a checkpoint's parts, each as a value on an edge."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -20,10 +19,14 @@ from .models import (
     UNet2DModel,
     pack,
 )
-from .weights import find_config, find_weights, load_weights
+from .weights import Component, check_digests, find_component, load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 Model = Annotated[str, Field(description="a folder, a shipped checkpoint or a hub repository")]
+Digest = Annotated[
+    str | list[str] | None,
+    Field(description="what the file must be, as SHA-256; of shards a list, in order of names"),
+]
 Build = Callable[[Mapping[str, Any]], Network]
 UNETS: dict[str, Build[UNet]] = {
     "UNet2DModel": UNet2DModel.from_config,
@@ -43,11 +46,11 @@ def load_unet(
     subfolder: str = "unet",
     revision: str | None = None,
     variant: str | None = None,
+    sha256: Digest = None,
 ) -> UNet:
     """Load the network that predicts the noise, of the class that its config names."""
-    config = read_config_file(model, subfolder, revision)
-    build = _named(UNETS, config, model, subfolder)
-    return load_network(build, model, subfolder, device, dtype, revision, variant)
+    found = find_part(model, subfolder, revision, variant, sha256)
+    return build_network(_named(UNETS, found, model, subfolder), found, device, dtype)
 
 
 @node
@@ -58,46 +61,50 @@ def load_vae(
     subfolder: str = "vae",
     revision: str | None = None,
     variant: str | None = None,
+    sha256: Digest = None,
 ) -> Autoencoder:
     """Load the autoencoder, of the class that its config names.
 
     It is in float32 where float16 is asked and its config says that it overflows.
     """
-    config = read_config_file(model, subfolder, revision)
-    build = _named(AUTOENCODERS, config, model, subfolder)
+    found = find_part(model, subfolder, revision, variant, sha256)
+    build = _named(AUTOENCODERS, found, model, subfolder)
     with torch.device("meta"):
-        overflows = build(config).overflows
+        overflows = build(found.config).overflows
     if overflows and dtype == torch.float16:
         dtype = torch.float32
-    return load_network(build, model, subfolder, device, dtype, revision, variant)
+    return build_network(build, found, device, dtype)
 
 
 def _named(
-    classes: Mapping[str, Build[Network]], config: Mapping[str, Any], model: str, subfolder: str
+    classes: Mapping[str, Build[Network]], found: Component, model: str, subfolder: str
 ) -> Build[Network]:
-    name = str(config.get("_class_name"))
+    name = str(found.config.get("_class_name"))
     if name not in classes:
         known = " or ".join(classes)
         raise ValueError(f"'{model}' has a {name} in {subfolder}, expected {known}")
     return classes[name]
 
 
-def read_config_file(model: str, subfolder: str, revision: str | None) -> dict[str, Any]:
-    """Read the `config.json` of a checkpoint's part."""
-    return json.loads(find_config(model, subfolder, "config.json", revision).read_text())
-
-
-def load_network(
-    build: Build[Network],
+def find_part(
     model: str,
     subfolder: str,
-    device: torch.device,
-    dtype: torch.dtype,
     revision: str | None,
     variant: str | None,
+    sha256: str | list[str] | None,
+) -> Component:
+    """Find a part of a checkpoint and hold its files to the digests that the graph pins."""
+    found = find_component(model, subfolder, revision, variant)
+    if sha256 is not None:
+        files = sorted({tensor.file for tensor in found.tensors.values()})
+        check_digests(files, [sha256] if isinstance(sha256, str) else sha256)
+    return found
+
+
+def build_network(
+    build: Build[Network], found: Component, device: torch.device, dtype: torch.dtype
 ) -> Network:
-    """Build a network of a checkpoint's config without weights, then give it its weights."""
+    """Build a network of its config without weights, then give it its weights."""
     with torch.device("meta"):
-        network = build(read_config_file(model, subfolder, revision))
-    weights = find_weights(model, subfolder, revision, variant)
-    return pack(load_weights(network, weights, device, dtype))
+        network = build(found.config)
+    return pack(load_weights(network, found.tensors, device, dtype))

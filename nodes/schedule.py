@@ -1,6 +1,5 @@
 """The sampler as nodes: its table, its first state, its one step."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from .files import write_whole
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, make_table, plain_name
 from .schedulers import step as advance
-from .weights import find_config
+from .weights import read_config
 
 
 def _is_known(name: str) -> str:
@@ -38,8 +37,7 @@ def load_scheduler_config(
     revision: str | None = None,
 ) -> SchedulerConfig:
     """Read the `scheduler_config.json` of a checkpoint."""
-    path = find_config(model, subfolder, "scheduler_config.json", revision)
-    return SchedulerConfig(json.loads(path.read_text()))
+    return SchedulerConfig(read_config(model, subfolder, "scheduler_config.json", revision))
 
 
 @node

@@ -1,16 +1,18 @@
 """From a prompt to what the network reads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor
 
 from graph import node
 
-from .kinds import Device, Dtype, TextEmbedding, Tokens
-from .load import Model
-from .weights import find_config, find_folder_of, find_weights
+from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
+from .load import Digest, Model, find_part
+from .weights import StoredTensor, find_folder_of, load_weights
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -22,7 +24,11 @@ TOKENIZER_FILES = (
 
 # transformers takes seconds to import: a graph without text should not wait for it.
 if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+ClipSkip = Annotated[
+    int | None, Field(ge=1, description="leave out so many of the last layers; null = none")
+]
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,14 @@ class Tokenizer:
 class TextEncoder:
     """Reads tokens."""
 
-    clip: "CLIPTextModel"
+    clip: "CLIPTextModel | CLIPTextModelWithProjection"
+
+
+class EncodedText(NamedTuple):
+    """A text token by token, and as a whole."""
+
+    text: TextEmbedding
+    pooled: PooledText
 
 
 @node
@@ -58,28 +71,37 @@ def load_text_encoder(
     subfolder: str = "text_encoder",
     revision: str | None = None,
     variant: str | None = None,
+    sha256: Digest = None,
 ) -> TextEncoder:
-    """Load the text encoder of CLIP (arXiv:2103.00020); every weight must be in the file."""
-    from transformers import CLIPTextModel
-    from transformers.utils import logging
+    """Load the text encoder of CLIP (arXiv:2103.00020), with a projection if its config has it."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    logging.disable_progress_bar()  # the run shows its own
-    folder = find_config(model, subfolder, "config.json", revision).parent
-    weights = find_weights(model, subfolder, revision, variant)[0].name
-    loaded = CLIPTextModel.from_pretrained(
-        folder,
-        variant=variant if f".{variant}." in weights else None,
-        dtype=dtype,
-        output_loading_info=True,
-    )
-    clip, report = cast("tuple[CLIPTextModel, dict[str, Any]]", loaded)
-    wrong = {
-        kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys") if report[kind]
-    }
-    if wrong:
-        raise ValueError(f"the text encoder of '{model}' does not fit its config: {wrong}")
-    nn.Module.to(clip, device)
-    return TextEncoder(clip.eval().requires_grad_(False))
+    found = find_part(model, subfolder, revision, variant, sha256)
+    kinds = {kind.__name__: kind for kind in (CLIPTextModel, CLIPTextModelWithProjection)}
+    name = str((found.config.get("architectures") or ["CLIPTextModel"])[0])
+    if name not in kinds:
+        raise ValueError(f"'{model}' has a {name} in {subfolder}, expected {' or '.join(kinds)}")
+    with torch.device("meta"):
+        clip = kinds[name](CLIPTextConfig.from_dict(dict(found.config)))
+    load_weights(clip, _named_as_here(found.tensors, clip.state_dict()), device, dtype)
+    embeddings: Any = getattr(clip, "text_model", clip).embeddings
+    # Not in the file, as it only counts.
+    embeddings.position_ids = torch.arange(clip.config.max_position_embeddings, device=device)[None]
+    return TextEncoder(clip)
+
+
+def _named_as_here(
+    tensors: Mapping[str, StoredTensor], expected: Mapping[str, Any]
+) -> dict[str, StoredTensor]:
+    """Give tensors the names of this version of transformers, which adds or drops a prefix."""
+    prefix = "text_model."
+    named: dict[str, StoredTensor] = {}
+    for key, tensor in tensors.items():
+        bare = key.removeprefix(prefix)
+        if not bare.endswith("position_ids"):
+            names = (key, bare, prefix + bare)
+            named[next((name for name in names if name in expected), key)] = tensor
+    return named
 
 
 @node
@@ -101,6 +123,43 @@ def tokenize(
 
 
 @node
-def encode_text(encoder: TextEncoder, tokens: Tokens) -> TextEmbedding:
-    """Read the tokens: the last hidden states, after the final layer norm."""
-    return encoder.clip(tokens).last_hidden_state  # B N D
+def encode_text(encoder: TextEncoder, tokens: Tokens, clip_skip: ClipSkip = None) -> TextEmbedding:
+    """Read the tokens as Stable Diffusion 1 and 2 do: hidden states after the final layer norm."""
+    if clip_skip is None:
+        return encoder.clip(tokens).last_hidden_state  # B N D
+    inner: Any = getattr(encoder.clip, "text_model", encoder.clip)
+    return inner.final_layer_norm(_layer(encoder, tokens, clip_skip + 1)[0])
+
+
+@node
+def encode_text_and_pool(
+    encoder: TextEncoder, tokens: Tokens, clip_skip: ClipSkip = None
+) -> EncodedText:
+    """Read the tokens as SDXL does: the last hidden states but one, without the final layer norm.
+
+    The text as a whole is the state of its end token, projected where the encoder projects it
+    (arXiv:2307.01952, section 2.1).
+    """
+    hidden, output = _layer(encoder, tokens, (clip_skip or 0) + 2)
+    projected = hasattr(output, "text_embeds")
+    return EncodedText(hidden, output.text_embeds if projected else output.pooler_output)
+
+
+def _layer(encoder: TextEncoder, tokens: Tensor, from_the_end: int) -> tuple[Tensor, Any]:
+    output: Any = encoder.clip(tokens, output_hidden_states=True)
+    states = output.hidden_states
+    if from_the_end > len(states):
+        raise ValueError(f"`clip_skip` leaves out more than the {len(states) - 1} layers there are")
+    return states[-from_the_end], output
+
+
+@node
+def join_texts(first: TextEmbedding, second: TextEmbedding) -> TextEmbedding:
+    """Put two encoders' readings of a text side by side, token by token, as SDXL reads them."""
+    return torch.cat((first, second), dim=-1)  # B N D1+D2
+
+
+@node
+def no_text(text: TextEmbedding, pooled: PooledText) -> EncodedText:
+    """Give zeros in place of a text, as SDXL was trained to read no text at all."""
+    return EncodedText(torch.zeros_like(text), torch.zeros_like(pooled))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from graph import node_type
-from nodes.weights import find_folder, find_weights, load_weights, shipped_checkpoints
+from nodes.weights import find_folder, find_weights, load_weights, open_tensors, shipped_checkpoints
 from runtime.cli import main
 
 CPU = torch.device("cpu")
@@ -167,6 +167,9 @@ def test_nothing_is_used_of_a_network_that_does_not_fit(checkpoint):
         network = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match="surplus"):
         load_weights(
-            network, [checkpoint / "diffusion_pytorch_model.safetensors"], CPU, torch.float32
+            network,
+            open_tensors(checkpoint / "diffusion_pytorch_model.safetensors"),
+            CPU,
+            torch.float32,
         )
     assert network.weight.is_meta

@@ -1,25 +1,23 @@
 """Where the files of a checkpoint are: a folder, a shipped checkpoint, or the hub."""
 
 import json
+import logging
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from .component import Component
+from .hub import find_repository, shipped_folder
+from .stored import open_tensors
 
-NAMES = ("diffusion_pytorch_model", "model")
+NAMES = ("diffusion_pytorch_model", "model", "pytorch_model")
+log = logging.getLogger("run-graph")
 
 
 def find_folder(model: str) -> Path | None:
     """Find the local folder of a model: a path, or the name of a shipped checkpoint."""
-    shipped = Path(str(files("graphs"))) / "checkpoints" / model
-    return next((path for path in (Path(model).expanduser(), shipped) if path.is_dir()), None)
+    places = (Path(model).expanduser(), shipped_folder() / model)
+    return next((path for path in places if path.is_dir()), None)
 
 
 def find_file(model: str, path: str, revision: str | None = None) -> Path | None:
@@ -29,40 +27,10 @@ def find_file(model: str, path: str, revision: str | None = None) -> Path | None
     neither a folder nor a reachable repository.
     """
     folder = find_folder(model)
-    if folder is not None:
-        found = folder / path
-        return found if found.is_file() else None
-    try:
-        return Path(hf_hub_download(model, path, revision=revision))
-    except LocalEntryNotFoundError as error:
-        if _is_cached(model, revision):
-            return None
-        raise FileNotFoundError(
-            f"'{model}' is not on this machine and the hub cannot be reached; "
-            "download it once while online, or give a folder"
-        ) from error
-    except EntryNotFoundError:
-        return None
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise FileNotFoundError(
-            f"'{model}' is neither a folder, nor a checkpoint shipped with run-graph "
-            f"({', '.join(shipped_checkpoints())}), nor a repository on the hub that you may read"
-        ) from error
-
-
-def _is_cached(model: str, revision: str | None) -> bool:
-    """Ask whether a repository was downloaded before: a file that it lacks is then no failure."""
-    try:
-        snapshot_download(model, revision=revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return False
-    return True
-
-
-def shipped_checkpoints() -> list[str]:
-    """List the names of the checkpoints that come with run-graph."""
-    folder = Path(str(files("graphs"))) / "checkpoints"
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if folder is None:
+        return find_repository(model, revision).find(path)
+    found = folder / path
+    return found if found.is_file() else None
 
 
 def find_config(model: str, subfolder: str, name: str, revision: str | None = None) -> Path:
@@ -72,6 +40,20 @@ def find_config(model: str, subfolder: str, name: str, revision: str | None = No
         if found is not None:
             return found
     raise FileNotFoundError(f"'{model}' has neither {subfolder}/{name} nor {name}")
+
+
+def read_config(
+    model: str, subfolder: str, name: str, revision: str | None = None
+) -> dict[str, Any]:
+    """Read a component's config; raises ValueError for a file that is no JSON object."""
+    path = find_config(model, subfolder, name, revision)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no config, but {type(values).__name__}")
+    return values
 
 
 def find_folder_of(
@@ -88,32 +70,66 @@ def find_folder_of(
     return found[0].parent
 
 
+def find_component(
+    model: str, subfolder: str, revision: str | None = None, variant: str | None = None
+) -> Component:
+    """Find a component: its config, and its tensors without reading them.
+
+    Raises FileNotFoundError for what is missing, and ValueError for a damaged file.
+    """
+    config = read_config(model, subfolder, "config.json", revision)
+    files = find_weights(model, subfolder, revision, variant)
+    tensors = {name: tensor for file in files for name, tensor in open_tensors(file).items()}
+    return Component(config, tensors)
+
+
 def find_weights(
     model: str, subfolder: str, revision: str | None = None, variant: str | None = None
 ) -> list[Path]:
-    """Find a component's safetensors: one file or the shards that its index names.
+    """Find the files of a component's weights: one, or the shards that its index names.
 
-    A component without the asked variant falls back to its plain files. Raises FileNotFoundError
-    with the names that were looked for.
+    Safetensors before pickles. A component without the asked variant falls back to its plain
+    files, and says so. Raises FileNotFoundError with the names that were looked for.
     """
     looked: list[str] = []
     for kind in dict.fromkeys((variant, None)):
-        for folder in (f"{subfolder}/", ""):
-            for name in NAMES:
-                plain = f"{folder}{name}{f'.{kind}' if kind else ''}.safetensors"
-                index = f"{folder}{name}.safetensors.index{f'.{kind}' if kind else ''}.json"
-                looked += [plain, index]
-                if found := find_file(model, plain, revision):
-                    return [found]
-                if found := find_file(model, index, revision):
-                    return _shards(model, folder, found, revision)
+        for ending in ("safetensors", "bin"):
+            for folder in (f"{subfolder}/", ""):
+                for name in NAMES:
+                    for path in _spellings(f"{folder}{name}", ending, kind):
+                        looked.append(path)
+                        found = find_file(model, path, revision)
+                        if found is None:
+                            continue
+                        if kind != variant:
+                            log.warning(
+                                "'%s' has no variant '%s' of %s: its plain files are used",
+                                model, variant, subfolder,
+                            )  # fmt: skip
+                        if found.suffix != ".json":
+                            return [found]
+                        return _shards(model, folder, found, revision)
     raise FileNotFoundError(
         f"'{model}' has no weights for {subfolder}; looked for {', '.join(looked)}"
     )
 
 
+def _spellings(stem: str, ending: str, variant: str | None) -> list[str]:
+    """Name the files that weights may be in: whole, by an index, by an index as it was once."""
+    if variant is None:
+        return [f"{stem}.{ending}", f"{stem}.{ending}.index.json"]
+    return [
+        f"{stem}.{variant}.{ending}",
+        f"{stem}.{ending}.index.{variant}.json",
+        f"{stem}.{variant}.{ending}.index.json",
+    ]
+
+
 def _shards(model: str, folder: str, index: Path, revision: str | None) -> list[Path]:
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of shards: {error}") from error
     shards = {name: find_file(model, folder + name, revision) for name in names}
     missing = [name for name, found in shards.items() if found is None]
     if missing:

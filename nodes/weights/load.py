@@ -1,66 +1,82 @@
-"""Safetensors into a network that was built without weights."""
+"""Stored tensors into a network that was built without weights."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+from .component import StoredTensor
 
 Network = TypeVar("Network", bound=nn.Module)
 
 # Old names of the attention weights in checkpoints of before 2023, and what they are called now.
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLDEST_NAMES = {
+    "time_steps": "time_proj", "mid": "mid_block", "downsample_blocks": "down_blocks",
+    "upsample_blocks": "up_blocks",
+}  # fmt: skip
 SHOWN = 8
 
 
 def load_weights(
-    network: Network, paths: Iterable[Path], device: torch.device, dtype: torch.dtype
+    network: Network,
+    tensors: Mapping[str, StoredTensor],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Network:
-    """Give a network on the meta device its weights: memory-mapped, then converted and moved.
+    """Give a network on the meta device its weights, each converted and moved as it is read.
 
-    Raises ValueError where a file is damaged, or with every key that is missing, surplus or of
-    another shape; the network is not used then.
+    Raises ValueError with every tensor that is missing, surplus, of another shape or of a kind
+    that is no weight; nothing is read then.
     """
     expected = network.state_dict()
-    tensors: dict[str, Tensor] = {}
+    stored: dict[str, StoredTensor] = {}
     wrong: list[str] = []
-    for path in paths:
-        try:
-            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-                for key in file.keys():  # noqa: SIM118 (it is no mapping)
-                    name = _current_name(key, expected)
-                    tensor = file.get_tensor(key)
-                    if name not in expected:
-                        wrong.append(f"surplus {key} {_shape(tensor)}")
-                        continue
-                    want = expected[name].shape
-                    if tensor.shape != want and tensor.squeeze().shape == want:
-                        tensor = tensor.squeeze()  # 1 × 1 convolutions became linear layers
-                    if tensor.shape != want:
-                        wrong.append(
-                            f"{key} is {_shape(tensor)}, expected {_shape(expected[name])}"
-                        )
-                    tensors[name] = tensor.to(device, dtype)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    wrong += [f"missing {key}" for key in expected if key not in tensors]
+    for key, tensor in tensors.items():
+        name = current_name(key, expected)
+        if name is None:
+            wrong.append(f"surplus {key} {_shape(tensor.shape)}")
+        elif name:
+            stored[name] = tensor
+            wrong += _misfit(key, tensor, expected[name])
+    wrong += [f"missing {key}" for key in expected if key not in stored]
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        places = ", ".join(str(path) for path in paths)
+        places = ", ".join(sorted({str(tensor.file) for tensor in tensors.values()}))
         kind = type(network).__name__
         raise ValueError(f"{places} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
-    network.load_state_dict(tensors, assign=True)
+    weights = {
+        name: tensor.read().reshape(expected[name].shape).to(device, dtype)
+        for name, tensor in stored.items()
+    }
+    network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _current_name(key: str, expected: dict[str, Tensor]) -> str:
+def current_name(key: str, expected: Mapping[str, Tensor]) -> str | None:
+    """Say what a tensor of an old file is called now: "" if it is there twice, None if unknown."""
     if key in expected:
         return key
-    parts = [OLD_NAMES.get(part, part) for part in key.split(".")]
-    return ".".join(parts)
+    first, _, rest = key.partition(".")
+    parts = f"{OLDEST_NAMES.get(first, first)}.{rest}".split(".")
+    name = ".".join(OLD_NAMES.get(part, part) for part in parts)
+    if name in expected:
+        return name
+    twin = key.replace(".op.", ".conv.").replace("Conv2d_0", "conv")
+    return "" if twin != key and twin in expected else None
 
 
-def _shape(tensor: Tensor) -> str:
-    return "×".join(str(side) for side in tensor.shape)
+def _misfit(key: str, tensor: StoredTensor, expected: Tensor) -> list[str]:
+    if not tensor.dtype.is_floating_point:
+        return [f"{key} holds {str(tensor.dtype).removeprefix('torch.')}, expected weights"]
+    # 1 × 1 convolutions became linear layers.
+    sides = tensor.shape
+    same = sides == tuple(expected.shape) or (
+        sides[2:] in ((1,), (1, 1)) and sides[:2] == tuple(expected.shape)
+    )
+    return [] if same else [f"{key} is {_shape(sides)}, expected {_shape(tuple(expected.shape))}"]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(str(side) for side in shape)

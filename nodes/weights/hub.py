@@ -1,0 +1,109 @@
+"""Files of repositories on the hub: from the cache where they are, else downloaded."""
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub import (
+    HfApi,
+    constants,
+    hf_hub_download,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+SECONDS_FOR_AN_ANSWER = 10
+log = logging.getLogger("run-graph")
+
+
+class Listing(NamedTuple):
+    """What the hub says of a repository: its commit, and the files it has."""
+
+    commit: str
+    files: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit."""
+
+    name: str
+    commit: str
+    reachable: bool
+
+    def find(self, path: str) -> Path | None:
+        """Find one file, downloading it if need be; None if the repository does not have it."""
+        cached = try_to_load_from_cache(self.name, path, revision=self.commit)
+        if isinstance(cached, str):
+            return Path(cached)
+        if not self.reachable or path not in _ask(self.name, self.commit).files:
+            return None
+        return Path(hf_hub_download(self.name, path, revision=self.commit))
+
+
+def find_repository(name: str, revision: str | None = None) -> Repository:
+    """Find a repository: the hub is asked once in a process, the cache serves without network.
+
+    Raises FileNotFoundError for a repository that is neither on this machine nor reachable.
+    """
+    return _find(name, revision, constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE)
+
+
+@cache
+def _find(name: str, revision: str | None, cache_folder: str, offline: bool) -> Repository:
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision) and not offline:
+        return Repository(name, revision, reachable=True)  # a commit cannot change: ask nobody
+    try:
+        if not offline:
+            return Repository(name, _ask(name, revision).commit, reachable=True)
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(f"'{name}' has no revision '{revision}'") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise FileNotFoundError(_nowhere(name)) from error
+    except Exception as error:  # no answer, of whatever HTTP library: the cache may serve
+        log.info("the hub gives no answer about '%s': %s", name, error)
+    try:
+        cached = snapshot_download(
+            name, revision=revision, cache_dir=cache_folder, local_files_only=True
+        )
+    except HFValidationError as error:
+        raise FileNotFoundError(_nowhere(name)) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"'{name}' is not on this machine and the hub cannot be reached; "
+            "download it once while online, or give a folder"
+        ) from error
+    return Repository(name, Path(cached).name, reachable=False)
+
+
+@cache
+def _ask(name: str, revision: str | None) -> Listing:
+    found = HfApi().model_info(name, revision=revision, timeout=SECONDS_FOR_AN_ANSWER)
+    return Listing(str(found.sha), frozenset(file.rfilename for file in found.siblings or ()))
+
+
+def _nowhere(name: str) -> str:
+    return (
+        f"'{name}' is neither a folder, nor a checkpoint shipped with run-graph "
+        f"({', '.join(shipped_checkpoints())}), nor a repository on the hub that you may read"
+    )
+
+
+def shipped_checkpoints() -> list[str]:
+    """List the names of the checkpoints that come with run-graph."""
+    return sorted(path.name for path in shipped_folder().iterdir() if path.is_dir())
+
+
+def shipped_folder() -> Path:
+    """The folder in which the checkpoints are that come with run-graph."""
+    return Path(str(files("graphs"))) / "checkpoints"

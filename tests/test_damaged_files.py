@@ -116,8 +116,9 @@ def test_a_truncated_pickle_is_refused(checkpoint):
     tensors = load_file(checkpoint / WEIGHTS)
     (checkpoint / WEIGHTS).unlink()
     path = checkpoint / "diffusion_pytorch_model.bin"
-    path.write_bytes(pickle.dumps(dict.fromkeys(tensors, 0))[:50])
-    with pytest.raises(ValueError, match=r"diffusion_pytorch_model\.bin is "):
+    torch.save(tensors, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="is not a whole file of tensors"):
         load(checkpoint)
 
 

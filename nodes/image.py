@@ -25,8 +25,14 @@ def _has_picture_format(path: str) -> str:
 PicturePath = Annotated[str, AfterValidator(_has_picture_format)]
 
 
+Tile = Annotated[
+    int | None,
+    Field(ge=64, description="work in tiles of so many pixels, for large pictures; null = whole"),
+]
+
+
 @node
-def vae_decode(vae: Autoencoder, latents: Latents) -> Image:
+def vae_decode(vae: Autoencoder, latents: Latents, tile: Tile = None) -> Image:
     """Decode latents to pictures, undoing the scale and shift that the checkpoint trained with."""
     if latents.shape[1] != vae.channels:
         raise ValueError(
@@ -34,7 +40,12 @@ def vae_decode(vae: Autoencoder, latents: Latents) -> Image:
             f"{latents.shape[1]}: is the autoencoder that of another checkpoint?"
         )
     dtype = next(vae.parameters()).dtype
-    return to_image(vae.decode(vae.unscaled(latents).to(dtype)).float())
+    own = vae.unscaled(latents).to(dtype)
+    if tile is None:
+        return to_image(vae.decode(own).float())
+    return torch.cat(
+        [to_image(vae.decode(one, tile // vae.factor).float()) for one in own.split(1)]
+    )
 
 
 @node
@@ -47,6 +58,7 @@ def vae_encode(
     scaled: Annotated[
         bool, Field(description="false = the autoencoder's own scale, as InstructPix2Pix reads it")
     ] = True,
+    tile: Tile = None,
 ) -> Latents:
     """Encode pictures to latents, in the scale of the checkpoint's UNet.
 
@@ -58,7 +70,8 @@ def vae_encode(
             f"`image` is {width}×{height}, and both sides must be multiples of {vae.factor}"
         )
     parameter = next(vae.parameters())
-    found = vae.encode((2 * image - 1).to(parameter.device, parameter.dtype))
+    picture = (2 * image - 1).to(parameter.device, parameter.dtype)
+    found = vae.encode(picture, tile and tile // vae.factor)
     own = found.mean if noise is None else found.sample(noise.to(found.mean))
     return vae.scaled(own.float()) if scaled else own.float()
 

@@ -39,12 +39,15 @@ class Autoencoder(nn.Module, ABC):
         return False
 
     @abstractmethod
-    def encode(self, picture: Tensor) -> Distribution:
-        """Give the distribution of a picture's latents, in the autoencoder's own scale."""
+    def encode(self, picture: Tensor, tile: int | None = None) -> Distribution:
+        """Give the distribution of a picture's latents, in the autoencoder's own scale.
+
+        `tile`, in latents, bounds the memory of a large picture; see in_tiles.
+        """
 
     @abstractmethod
-    def decode(self, latents: Tensor) -> Tensor:
-        """Give the pictures of latents in the autoencoder's own scale."""
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        """Give the pictures of latents in the autoencoder's own scale; `tile` as in encode."""
 
     @abstractmethod
     def scaled(self, own: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from .attention import SpatialAttention
 from .autoencoder import Autoencoder, Distribution
 from .config import read_config
 from .layers import Downsample2D, ResnetBlock2D, Upsample2D
+from .tiles import in_tiles
 from .unet_blocks import MidBlock
 
 EPS = 1e-6
@@ -79,10 +80,15 @@ class Encoder(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_in(x)
+    def descend(self, picture: Tensor) -> Tensor:
+        """Go down to the size of the latents: what sees no further than a few pixels."""
+        x = self.conv_in(picture)
         for block in self.down_blocks:
             x = block(x)
+        return x
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Look at the picture as a whole, and give the moments."""
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
@@ -103,8 +109,12 @@ class Decoder(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], config.out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(x))
+    def begin(self, latents: Tensor) -> Tensor:
+        """Look at the latents as a whole."""
+        return self.mid_block(self.conv_in(latents))
+
+    def ascend(self, x: Tensor) -> Tensor:
+        """Go up to the size of the picture: what sees no further than a few latents."""
         for block in self.up_blocks:
             x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -155,15 +165,18 @@ class AutoencoderKL(Autoencoder):
     def overflows(self) -> bool:
         return self.config.force_upcast
 
-    def encode(self, picture: Tensor) -> Distribution:
-        moments = self.encoder(picture)
+    def encode(self, picture: Tensor, tile: int | None = None) -> Distribution:
+        tile = tile or picture.numel()
+        x = in_tiles(self.encoder.descend, picture, tile, reads=self.factor, gives=1)
+        moments = self.encoder.finish(x)
         moments = moments if self.quant_conv is None else self.quant_conv(moments)
         mean, log_variance = moments.chunk(2, dim=1)
         return Distribution(mean, log_variance.clamp(-30, 20))
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
         own = latents if self.post_quant_conv is None else self.post_quant_conv(latents)
-        return self.decoder(own)
+        x, tile = self.decoder.begin(own), tile or latents.numel()
+        return in_tiles(self.decoder.ascend, x, tile, reads=1, gives=self.factor)
 
     def scaled(self, own: Tensor) -> Tensor:
         mean, deviation = self._statistics(own)

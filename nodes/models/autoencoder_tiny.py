@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Autoencoder, Distribution
 from .config import read_config
+from .tiles import in_tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +119,13 @@ class AutoencoderTiny(Autoencoder):
     def channels(self) -> int:
         return self.config.latent_channels
 
-    def encode(self, picture: Tensor) -> Distribution:
-        mean = self.encoder(picture)
+    def encode(self, picture: Tensor, tile: int | None = None) -> Distribution:
+        factor = self.factor
+        mean = in_tiles(self.encoder, picture, tile or picture.numel(), reads=factor, gives=1)
         return Distribution(mean, torch.full_like(mean, -torch.inf))  # it is sure of itself
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents)
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        return in_tiles(self.decoder, latents, tile or latents.numel(), reads=1, gives=self.factor)
 
     def scaled(self, own: Tensor) -> Tensor:
         return (own - self.config.shift_factor) * self.config.scaling_factor

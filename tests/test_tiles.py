@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nodes.image import load_image, vae_decode, vae_encode
+from nodes.image import load_image, to_image, vae_decode, vae_encode
 from nodes.load import load_vae
 from nodes.models.tiles import _fades, _starts, in_tiles
 
@@ -45,20 +45,27 @@ def mosaic():
     return picture[..., :512, :512]
 
 
-def test_a_trained_autoencoder_shows_no_seams(mosaic):
+def test_a_trained_autoencoder_in_tiles_is_close_to_the_whole(mosaic):
     vae = load_vae("emoji-64", CPU, torch.float32)
     latents = vae_encode(vae, mosaic)
     difference = vae_encode(vae, mosaic, tile=128) - latents
     assert difference.square().mean() <= 0.01 * latents.square().mean()
     whole = vae_decode(vae, latents)
+
     # Group norm takes its statistics from a tile: that is all that differs. This picture is about
     # the worst for it, as its columns are different pictures on different backgrounds.
-    levels = 255 * (vae_decode(vae, latents, tile=256) - whole)
-    error = float(levels.square().mean().sqrt())
-    seams = [float(levels.diff(dim=axis).mean(dim=5 - axis).abs().max()) for axis in (2, 3)]
-    print(f"of 255 levels: {error:.2f} root mean square, {seams} at the worst line")
-    assert error <= 8
-    assert max(seams) <= 1
+    def error(picture):
+        level = 255 * (picture - whole)
+        return float(level.square().mean().sqrt())
+
+    ours = error(vae_decode(vae, latents, tile=256))
+    own = vae.unscaled(latents)
+    usual = error(to_image(in_tiles(vae.decode, own, 64, reads=1, gives=vae.factor)))
+    print(
+        f"root mean square, of 255 levels: {ours:.2f}; with the middle in tiles, too: {usual:.2f}"
+    )
+    assert ours <= 6.5
+    assert ours < usual
     assert torch.equal(vae_decode(vae, latents, tile=512), whole)
 
 

@@ -40,13 +40,17 @@ class Repository:
     name: str
     commit: str
     reachable: bool
+    files: frozenset[str] | None = None
 
     def find(self, path: str) -> Path | None:
         """Find one file, downloading it if need be; None if the repository does not have it."""
         cached = try_to_load_from_cache(self.name, path, revision=self.commit)
         if isinstance(cached, str):
             return Path(cached)
-        if not self.reachable or path not in _ask(self.name, self.commit).files:
+        if not self.reachable:
+            return None
+        files = _ask(self.name, self.commit).files if self.files is None else self.files
+        if path not in files:
             return None
         return Path(hf_hub_download(self.name, path, revision=self.commit))
 
@@ -65,7 +69,8 @@ def _find(name: str, revision: str | None, cache_folder: str, offline: bool) -> 
         return Repository(name, revision, reachable=True)  # a commit cannot change: ask nobody
     try:
         if not offline:
-            return Repository(name, _ask(name, revision).commit, reachable=True)
+            found = _ask(name, revision)
+            return Repository(name, found.commit, reachable=True, files=found.files)
     except RevisionNotFoundError as error:
         raise FileNotFoundError(f"'{name}' has no revision '{revision}'") from error
     except (RepositoryNotFoundError, HFValidationError) as error:

@@ -1,0 +1,130 @@
+"""Loading a full-width Stable Diffusion 1 folder, ours beside the oracle's.
+
+    python benchmarks/loading.py FOLDER [float32 | float16]
+
+Writes random weights to FOLDER if it is empty (4.3 GB in float32), then loads it in a process of
+its own each time, alternating: the UNet alone, and all parts, as they are and in another
+precision. Imports are not counted. Memory is what the process came to hold above its imports; what
+is mapped from the files counts too.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUNS = 3
+CASES = ("unet", "all parts", "all parts, converted")
+
+
+def write(folder: Path, dtype: str) -> None:
+    """Write a checkpoint of random weights as the oracle lays it out."""
+    import diffusers
+    import torch
+    import transformers
+
+    levels = ["CrossAttnDownBlock2D"] * 3
+    text = transformers.CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+    emoji = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
+    pipeline = diffusers.StableDiffusionPipeline(
+        unet=diffusers.UNet2DConditionModel(
+            sample_size=64,
+            block_out_channels=(320, 640, 1280, 1280),
+            down_block_types=(*levels, "DownBlock2D"),
+            up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+            cross_attention_dim=768,
+        ),
+        vae=diffusers.AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        ),
+        text_encoder=transformers.CLIPTextModel(text),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(emoji / "tokenizer"),
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(getattr(torch, dtype)).save_pretrained(folder)
+
+
+def load(who: str, case: str, folder: str, stored: str) -> None:
+    """Load, touch every weight, and print seconds before and after touching, and megabytes."""
+    import torch
+
+    wanted = torch.bfloat16 if case.endswith("converted") else getattr(torch, stored)
+    if who == "ours":
+        from transformers import CLIPTextModel  # noqa: F401  (imports are not counted)
+
+        from nodes.load import load_unet, load_vae
+        from nodes.schedule import load_scheduler_config
+        from nodes.text import load_text_encoder, load_tokenizer
+
+        device = torch.device("cpu")
+    else:
+        import diffusers
+
+        diffusers.utils.logging.disable_progress_bar()
+        pipeline_class = diffusers.StableDiffusionPipeline
+        unet_class = diffusers.UNet2DConditionModel
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    if who == "ours":
+        networks: list[torch.nn.Module] = [load_unet(folder, device, wanted)]
+        if case != "unet":
+            networks += [load_vae(folder, device, wanted)]
+            networks += [load_text_encoder(folder, device, wanted).clip]
+            load_tokenizer(folder)
+            load_scheduler_config(folder)
+    elif case == "unet":
+        networks = [unet_class.from_pretrained(folder, subfolder="unet", torch_dtype=wanted)]
+    else:
+        pipeline = pipeline_class.from_pretrained(
+            folder, torch_dtype=wanted, safety_checker=None, requires_safety_checker=False
+        )
+        networks = [pipeline.unet, pipeline.vae, pipeline.text_encoder]
+    loaded = time.perf_counter() - begin
+    weights = [tensor for network in networks for tensor in network.state_dict().values()]
+    for weight in weights:
+        weight.view(-1)[:: 4096 // weight.element_size()].sum()  # one number of every page
+    touched = time.perf_counter() - begin
+    held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    size = sum(weight.nbytes for weight in weights) / 2**20
+    print(json.dumps({"loaded": loaded, "touched": touched, "held": held / size}))
+
+
+def main(folder: Path, dtype: str) -> None:
+    """Print a line for each case: ours, the oracle's, and the ratio of the medians."""
+    if not (folder / "model_index.json").exists():
+        write(folder, dtype)
+    print(f"{'median of ' + str(RUNS):32}{'ours':>10}{'diffusers':>12}{'ratio':>8}")
+    for case in CASES:
+        found: dict[str, list[dict[str, float]]] = {"ours": [], "diffusers": []}
+        for _ in range(RUNS):
+            for who, runs in found.items():
+                command = [sys.executable, __file__, "--load", who, case, str(folder), dtype]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                runs.append(json.loads(done.stdout.splitlines()[-1]))
+        for what in ("loaded", "touched", "held"):
+            ours, theirs = (
+                statistics.median(run[what] for run in found[who]) for who in ("ours", "diffusers")
+            )
+            unit = "of the weights' size" if what == "held" else "s"
+            label = f"{case}: {what}, {unit}"
+            print(f"{label:52}{ours:>8.3f}{theirs:>10.3f}{ours / theirs:>8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--load"]:
+        load(*sys.argv[2:])
+    elif len(sys.argv) > 1:
+        main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "float32")
+    else:
+        sys.exit(__doc__)

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
 SECONDS_FOR_AN_ANSWER = 10
 log = logging.getLogger("run-graph")
@@ -70,6 +71,9 @@ def _find(name: str, revision: str | None, cache_folder: str, offline: bool) -> 
     try:
         if not offline:
             found = _ask(name, revision)
+            _remember(
+                Path(cache_folder), name, revision or constants.DEFAULT_REVISION, found.commit
+            )
             return Repository(name, found.commit, reachable=True, files=found.files)
     except RevisionNotFoundError as error:
         raise FileNotFoundError(f"'{name}' has no revision '{revision}'") from error
@@ -89,6 +93,13 @@ def _find(name: str, revision: str | None, cache_folder: str, offline: bool) -> 
             "download it once while online, or give a folder"
         ) from error
     return Repository(name, Path(cached).name, reachable=False)
+
+
+def _remember(cache_folder: Path, name: str, branch: str, commit: str) -> None:
+    """Note in the cache which commit a branch is at, so that it is found without network."""
+    note = cache_folder / repo_folder_name(repo_id=name, repo_type="model") / "refs" / branch
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(commit)
 
 
 @cache

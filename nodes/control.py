@@ -77,7 +77,6 @@ def controlnet(
     The picture is eight times as large as the latents.
     """
     dtype = next(model.parameters()).dtype
-    count = len(sample)
     wanted = tuple(8 * side for side in sample.shape[-2:])
     if tuple(image.shape[-2:]) != wanted:
         raise ValueError(
@@ -87,15 +86,15 @@ def controlnet(
     given: dict[str, Any] = {"pooled_text": pooled_text, "size": size}
     told = Conditions(
         **{
-            name: None if value is None else for_each(value, count, name)
+            name: None if value is None else for_each(value, sample, name)
             for name, value in given.items()
         }
     )
     found = model(
         sample.to(dtype),
         timestep,
-        fitting_text(model.config, text, count).to(dtype),
-        for_each(image, count, "pictures").to(sample.device, dtype),
+        fitting_text(model.config, text, sample).to(dtype),
+        for_each(image, sample, "pictures").to(dtype),
         told,
     )
     return _sum(_scaled(found, strength, guess=guess), control)

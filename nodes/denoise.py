@@ -18,7 +18,15 @@ from .kinds import (
     TextEmbedding,
     Timestep,
 )
-from .models import ConditioningConfig, Conditions, Residuals, UNet, UNet2DConditionModel, sinusoid
+from .models import (
+    Autoencoder,
+    ConditioningConfig,
+    Conditions,
+    Residuals,
+    UNet,
+    UNet2DConditionModel,
+    sinusoid,
+)
 
 
 @node(batched=True)
@@ -59,13 +67,13 @@ def unet(
                 f"this network is told nothing but the time: leave out {', '.join(surplus)}"
             )
         return model(inputs, timestep).float()
-    told = _conditions(model, len(sample), pooled_text, size, class_label, guidance_scale)
-    text = fitting_text(model.config, text, len(sample)).to(dtype)
+    told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
+    text = fitting_text(model.config, text, sample).to(dtype)
     return model(inputs, timestep, text, told, control, adapter or ()).float()
 
 
-def fitting_text(config: ConditioningConfig, text: Tensor | None, count: int) -> Tensor:
-    """Give a text for each of `count` pictures; raises ValueError if the network cannot read it."""
+def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor) -> Tensor:
+    """Give a text for each picture of a sample; raises ValueError if the network cannot read it."""
     if text is None:
         raise ValueError("this network is told a text: wire `text`")
     width = config.encoder_hid_dim or config.cross_attention_dim
@@ -74,19 +82,23 @@ def fitting_text(config: ConditioningConfig, text: Tensor | None, count: int) ->
             f"the network expects text of width {width}, `text` has {text.shape[-1]}: "
             "is the text encoder that of another checkpoint?"
         )
-    return for_each(text, count, "texts")
+    return for_each(text, sample, "texts")
 
 
-def for_each(value: Tensor, count: int, what: str) -> Tensor:
-    """Repeat what is given once for all pictures; raises ValueError for any other number."""
+def for_each(value: Tensor, sample: Tensor, what: str) -> Tensor:
+    """Repeat what is given once for all pictures of a sample, and put it where the sample is.
+
+    Raises ValueError for any other number.
+    """
+    count = len(sample)
     if len(value) not in (1, count):
         raise ValueError(f"there are {len(value)} {what} for {count} pictures")
-    return value.expand(count, *value.shape[1:])
+    return value.to(sample.device).expand(count, *value.shape[1:])
 
 
 def _conditions(
     model: UNet2DConditionModel,
-    count: int,
+    sample: Tensor,
     pooled_text: Tensor | None,
     size: Tensor | None,
     class_label: Tensor | None,
@@ -94,15 +106,14 @@ def _conditions(
 ) -> Conditions:
     guidance, width = None, model.config.time_cond_proj_dim
     if guidance_scale is not None:
-        device = next(model.parameters()).device
-        told = torch.full((count,), 1000 * (guidance_scale - 1), device=device)
+        told = torch.full((len(sample),), 1000 * (guidance_scale - 1), device=sample.device)
         # Latent consistency models (arXiv:2310.04378) embed the scale as if it were a timestep.
         guidance = sinusoid(told, width or 2, cosine_first=False, shift=1)
         guidance = guidance.to(next(model.parameters()).dtype)
     return Conditions(
-        class_label=None if class_label is None else for_each(class_label, count, "class labels"),
-        pooled_text=None if pooled_text is None else for_each(pooled_text, count, "pooled texts"),
-        size=None if size is None else for_each(size, count, "sizes"),
+        class_label=None if class_label is None else for_each(class_label, sample, "class labels"),
+        pooled_text=None if pooled_text is None else for_each(pooled_text, sample, "pooled texts"),
+        size=None if size is None else for_each(size, sample, "sizes"),
         guidance=guidance,
     )
 
@@ -126,7 +137,7 @@ def add_channels(sample: Latents, channels: Latents) -> Latents:
     if channels.shape[-2:] != sample.shape[-2:]:
         sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (sample, channels)]
         raise ValueError(f"`sample` is {sizes[0]}, `channels` is {sizes[1]}")
-    return torch.cat((sample, for_each(channels, len(sample), "channels").to(sample)), dim=1)
+    return torch.cat((sample, for_each(channels, sample, "channels").to(sample)), dim=1)
 
 
 @node
@@ -139,8 +150,8 @@ def class_label(
 
 @node
 def picture_size(
-    image_width: Annotated[int, Field(ge=1, description="of the picture that is made")],
-    image_height: Annotated[int, Field(ge=1)],
+    vae: Autoencoder,
+    latents: Latents,
     original_width: Annotated[
         int | None, Field(description="of the picture it is to look cut from; null = the same")
     ] = None,
@@ -151,7 +162,8 @@ def picture_size(
         float | None, Field(description="for SDXL's refiner: 6.0, and 2.5 for the negative text")
     ] = None,
 ) -> PictureSize:
-    """Tell SDXL's networks the picture's size and crop (arXiv:2307.01952, section 2.2)."""
-    numbers = [original_height or image_height, original_width or image_width, crop_top, crop_left]
-    told = [image_height, image_width] if aesthetic_score is None else [aesthetic_score]
-    return torch.tensor([[*numbers, *told]], dtype=torch.float32)  # 1 6, or 1 5
+    """Tell SDXL's networks the size and crop of the picture (arXiv:2307.01952, section 2.2)."""
+    height, width = (vae.factor * side for side in latents.shape[-2:])
+    told = [height, width] if aesthetic_score is None else [aesthetic_score]
+    numbers = [original_height or height, original_width or width, crop_top, crop_left, *told]
+    return torch.tensor([numbers], dtype=torch.float32, device=latents.device)  # 1 6, or 1 5

@@ -140,3 +140,70 @@ def tiny_ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).save_pretrained(folder)
     DDPMScheduler(clip_sample=True, variance_type="fixed_small").save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
+    """Write random weights in the architecture of SDXL; gives the oracle's pipeline and the folder.
+
+    As in the published checkpoints the second tokenizer pads with an exclamation mark.
+    """
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTextModelWithProjection,
+        CLIPTokenizer,
+    )
+
+    from tests.published_configs import UNETS, reduced
+
+    tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "tokenizer")
+
+    def text_config(width: int, activation: str) -> CLIPTextConfig:
+        return CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=32,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            hidden_act=activation,
+            projection_dim=12,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny-sdxl")
+    unet = reduced(UNETS["sdxl"]) | {"cross_attention_dim": 16 + 24, "sample_size": 16}
+    pipeline = StableDiffusionXLPipeline(
+        unet=UNet2DConditionModel(**unet),
+        vae=AutoencoderKL(
+            block_out_channels=(16, 16, 32, 32),
+            norm_num_groups=8,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            sample_size=128,
+            scaling_factor=0.13025,
+        ),
+        text_encoder=CLIPTextModel(text_config(16, "quick_gelu")).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(24, "gelu")).eval(),
+        tokenizer=tokenizer,
+        tokenizer_2=CLIPTokenizer.from_pretrained(EMOJI / "tokenizer", pad_token="!"),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
+        ),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.save_pretrained(folder)
+    return pipeline, str(folder)

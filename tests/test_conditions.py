@@ -6,7 +6,13 @@ import torch
 
 from nodes.control import adapter_features, controlnet
 from nodes.denoise import add_channels, class_label, picture_size, unet
-from nodes.models import ControlNetModel, T2IAdapter, UNet2DConditionModel, UNet2DModel
+from nodes.models import (
+    AutoencoderTiny,
+    ControlNetModel,
+    T2IAdapter,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from tests.published_configs import CONTROLNETS, UNETS, reduced
 
 SD = reduced(UNETS["stable diffusion 1"])
@@ -29,10 +35,13 @@ def test_the_guidance_scale_is_embedded_as_the_oracle_does(relative):
 
 
 def test_sizes_are_in_the_order_that_sdxl_was_trained_with():
-    assert picture_size(640, 512).tolist() == [[512, 640, 0, 0, 512, 640]]
-    cut = picture_size(640, 512, original_width=1000, original_height=900, crop_left=3, crop_top=5)
+    vae, latents = build(AutoencoderTiny, {}), torch.zeros(2, 4, 64, 80)
+    assert picture_size(vae, latents).tolist() == [[512, 640, 0, 0, 512, 640]]
+    cut = picture_size(
+        vae, latents, original_width=1000, original_height=900, crop_left=3, crop_top=5
+    )
     assert cut.tolist() == [[900, 1000, 5, 3, 512, 640]]
-    assert picture_size(640, 512, aesthetic_score=2.5).tolist() == [[512, 640, 0, 0, 2.5]]
+    assert picture_size(vae, latents, aesthetic_score=2.5).tolist() == [[512, 640, 0, 0, 2.5]]
 
 
 def test_controlnets_are_scaled_and_add_up():

@@ -95,6 +95,21 @@ def _whole_loop(folder, tmp_path, scheduler, relative, size) -> float:
     return relative(outputs["image"], expected)
 
 
+@pytest.mark.parametrize("size", [(128, 128), (96, 160)], ids=str)
+def test_sdxl(tiny_sdxl, tmp_path, relative, size):
+    theirs, folder = tiny_sdxl
+    width, height = size
+    expected = theirs(
+        PROMPT, num_inference_steps=8, guidance_scale=5.0, width=width, height=height,
+        generator=torch.Generator().manual_seed(7), output_type="pt",
+    ).images  # fmt: skip
+    outputs = Session("cpu", "float32")(
+        load("sdxl"), model=folder, prompt=PROMPT, steps=8, seed=7, width=width, height=height,
+        output=str(tmp_path / "picture.png"),
+    )  # fmt: skip
+    assert relative(outputs["image"], expected) <= 1e-4
+
+
 def test_the_unconditional_loop(tiny_ddpm, tmp_path, relative):
     unet, scheduler = (
         UNet2DModel.from_pretrained(tiny_ddpm),

@@ -7,12 +7,9 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-import transformers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nodes import text
-from tests.conftest import EMOJI
-from tests.published_configs import UNETS, reduced
 from tests.test_families import shapes
 
 CPU = torch.device("cpu")
@@ -24,35 +21,6 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def encoder(kind: type, width: int, activation: str) -> transformers.PreTrainedModel:
-    torch.manual_seed(width)
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(EMOJI / "tokenizer")
-    return kind(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer), max_position_embeddings=32, hidden_size=width, intermediate_size=2 * width,
-            num_hidden_layers=4, num_attention_heads=2, hidden_act=activation, projection_dim=12,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        )
-    ).eval()  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def sdxl(tmp_path_factory):
-    """The text half of an SDXL checkpoint, as the oracle writes it; its second tokenizer pads with 0."""
-    folder = tmp_path_factory.mktemp("sdxl")
-    first = transformers.CLIPTokenizer.from_pretrained(EMOJI / "tokenizer")
-    second = transformers.CLIPTokenizer.from_pretrained(EMOJI / "tokenizer", pad_token="!")
-    pipeline = diffusers.StableDiffusionXLPipeline(
-        vae=diffusers.AutoencoderKL(block_out_channels=(32,)),
-        unet=diffusers.UNet2DConditionModel(**reduced(UNETS["sdxl"])),
-        text_encoder=encoder(CLIPTextModel, 16, "quick_gelu"),
-        text_encoder_2=encoder(CLIPTextModelWithProjection, 24, "gelu"),
-        tokenizer=first, tokenizer_2=second, scheduler=diffusers.EulerDiscreteScheduler(),
-    )  # fmt: skip
-    pipeline.save_pretrained(folder)
-    return pipeline, str(folder)
-
-
 def load(folder, number=""):
     return (
         text.load_tokenizer(folder, f"tokenizer{number}"),
@@ -61,8 +29,8 @@ def load(folder, number=""):
 
 
 @pytest.mark.parametrize("clip_skip", [None, 1, 2])
-def test_sdxl_reads_a_prompt_as_the_oracle_does(sdxl, clip_skip, relative):
-    theirs, folder = sdxl
+def test_sdxl_reads_a_prompt_as_the_oracle_does(tiny_sdxl, clip_skip, relative):
+    theirs, folder = tiny_sdxl
     expected, _, pooled, _ = theirs.encode_prompt(
         PROMPTS, clip_skip=clip_skip, do_classifier_free_guidance=False
     )
@@ -87,8 +55,8 @@ def test_stable_diffusion_reads_a_prompt_as_the_oracle_does(
     assert relative(found, expected) <= 1e-6
 
 
-def test_an_absent_negative_prompt_is_zeros(sdxl):
-    theirs, folder = sdxl
+def test_an_absent_negative_prompt_is_zeros(tiny_sdxl):
+    theirs, folder = tiny_sdxl
     _, expected, _, pooled = theirs.encode_prompt(PROMPTS)
     tokenizer, encoder = load(folder, "_2")
     found = text.encode_text_and_pool(encoder, text.tokenize(tokenizer, PROMPTS, CPU))
@@ -115,15 +83,15 @@ def test_published_text_encoders_have_the_names_that_files_have(kind, config):
     assert text._named_as_here(tensors, expected).keys() == expected.keys()
 
 
-def test_more_layers_than_there_are_cannot_be_left_out(sdxl):
-    tokenizer, encoder = load(sdxl[1])
+def test_more_layers_than_there_are_cannot_be_left_out(tiny_sdxl):
+    tokenizer, encoder = load(tiny_sdxl[1])
     with pytest.raises(ValueError, match="`clip_skip` leaves out more than the 4 layers there are"):
         text.encode_text_and_pool(encoder, text.tokenize(tokenizer, PROMPTS, CPU), 5)
 
 
-def test_an_encoder_of_another_class_is_refused(sdxl, tmp_path):
+def test_an_encoder_of_another_class_is_refused(tiny_sdxl, tmp_path):
     folder = tmp_path / "text_encoder"
-    shutil.copytree(Path(sdxl[1]) / "text_encoder", folder)
+    shutil.copytree(Path(tiny_sdxl[1]) / "text_encoder", folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["T5EncoderModel"]}))
     with pytest.raises(

@@ -22,7 +22,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def _attend_in_chunks(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     batch, heads, count, width = queries.shape
-    chunk = max(SCORES_AT_ONCE // keys.shape[2], 16)
+    chunk = max(SCORES_AT_ONCE // keys.shape[2], 64)
     flat_queries = queries.reshape(batch * heads, count, width)
     flat_keys = keys.reshape(batch * heads, -1, width).mT
     flat_values = values.reshape(batch * heads, -1, width)

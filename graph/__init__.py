@@ -16,7 +16,7 @@ from .blocks import (
 )
 from .errors import Finding, GraphError, Place, did_you_mean
 from .files import shipped_graphs
-from .inputs import bind, parse_inputs
+from .inputs import bind, parse_inputs, parse_value
 from .kinds import Ambient, Kind, describe
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_types
@@ -50,6 +50,7 @@ __all__ = [
     "node_type",
     "node_types",
     "parse_inputs",
+    "parse_value",
     "prune",
     "references",
     "shipped_graphs",

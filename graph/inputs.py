@@ -52,6 +52,11 @@ def parse_inputs(graph: Graph, words: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def parse_value(text: str, name: str) -> Any:
+    """Read the text behind `name=` as graph files are read; raises GraphError if it is not YAML."""
+    return plain(read(text, name))
+
+
 def _value(text: str, entry: Input) -> Any:
     """Take text as it stands where the input takes text, and else as YAML."""
     try:
@@ -59,7 +64,7 @@ def _value(text: str, entry: Input) -> Any:
     except Unfit as unfit:
         refused = unfit
     try:
-        value = plain(read(text, entry.name))
+        value = parse_value(text, entry.name)
     except GraphError:
         raise refused from None
     return validate(value, entry.annotation)

@@ -1,14 +1,17 @@
 """Samplers in words, for the command line."""
 
 import inspect
+import math
 from typing import Any
 
-import yaml
+from graph import parse_value
 
 from .schedule import load_scheduler_config
 from .schedulers import SCHEDULERS, Table, make_table
 
 _SUFFIXES = ("karras", "exponential", "beta")
+# Numbers of YAML that graph files do without; fields of a config may be without a bound.
+_BEYOND = {".nan": math.nan, ".inf": math.inf, "-.inf": -math.inf}
 _OPTIONS = [name for name in inspect.signature(make_table).parameters if name != "config"]
 
 
@@ -39,14 +42,15 @@ def describe_schedule(name: str, *words: str) -> str:
     """Print the rows of a sampler's table, on the noise levels of `model` or of the words.
 
     Words are name=value: model, what make_table takes, or fields of a scheduler_config.json.
-    Raises ValueError for a word that sets nothing, and what make_table raises.
+    Raises ValueError for a word that sets nothing, GraphError for a value that is not YAML, and
+    what make_table raises.
     """
     given: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"'{word}' sets nothing: write name=value, such as steps=12")
-        given[key] = yaml.safe_load(value)
+        given[key] = _BEYOND[value] if value in _BEYOND else parse_value(value, key)
     model = given.pop("model", None)
     config = {} if model is None else load_scheduler_config(str(model)).values
     options = {key: given.pop(key) for key in _OPTIONS if key in given}

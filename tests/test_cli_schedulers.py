@@ -37,6 +37,15 @@ def test_the_rows_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.splitlines()[0].endswith("0 memory slots")
 
 
+def test_numbers_are_written_as_in_graph_files(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for start in ("1e-4", "0.0001"):
+        words = [f"beta_start={start}", "beta_end=2.E-2", "lambda_min_clipped=-.inf"]
+        assert main(["schedulers", "dpmpp_2m", "steps=3", *words]) == 0
+        rows.append(capsys.readouterr().out)
+    assert rows[0] == rows[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -47,6 +56,7 @@ def test_the_rows_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["euler", "step=3"], "config field 'step' is not known"),
         (["euler", "steps=few"], "steps must be a whole number, not 'few'"),
         (["euler", "beta_end=.nan"], "every beta must lie in [0, 1)"),
+        (["euler", "trained_betas=[1"], "trained_betas:1:3: this is not YAML"),
         (["euler", "model=no/such"], "'no/such'"),
         (["auto"], "the config's _class_name 'None' is not known"),
     ],

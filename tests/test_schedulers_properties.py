@@ -12,7 +12,7 @@ from torch import Tensor
 from nodes.schedulers import SCHEDULERS, Table, make_table, step
 from nodes.schedulers.config import resolve
 from nodes.schedulers.families import FAMILIES
-from nodes.schedulers.formulas import Inputs, Rule, Solver, adams_bashforth, exponential_step
+from nodes.schedulers.formulas import Inputs, Rule, Solver, adams_bashforth, averaged_step
 from nodes.schedulers.levels import estimates, level_from_ratio
 
 torch.set_num_threads(1)
@@ -267,7 +267,7 @@ def test_polynomials_are_integrated_exactly(count: int, of_noise: bool) -> None:
     sample = torch.ones(1).double()
     logs = [level.half_log_snr for level in levels]
     known = [(levels[3 - k], estimate(logs[3 - k])) for k in range(count)]
-    found = exponential_step(Rule(of_noise=of_noise), start, end, sample, known)
+    found = averaged_step(Rule(of_noise=of_noise), start, end, sample, known)
     points = torch.linspace(logs[3], logs[4], 20001, dtype=torch.float64)
     sign = -1 if of_noise else 1  # clean adds with exp(lambda), noise with -exp(-lambda)
     values = torch.cat([estimate(float(log)) for log in points]) * torch.exp(sign * points) * sign

@@ -1,7 +1,4 @@
-"""First-order samplers: recombine both estimates at the next level, perhaps with fresh noise.
-
-They differ in how much of the noise is fresh, and in nothing else.
-"""
+"""First-order samplers: they differ in how much of the noise is fresh, and in nothing else."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -91,7 +88,6 @@ def tcd(settings: Settings, grid: Grid) -> Solver:
     # The product in float32 decides a few timesteps.
     below = [grid.training[time] for time in ((1 - gamma) * following).floor().int().tolist()]
     ends = [grid.training[time] for time in following.int().tolist()]
-    shrunk = [end.alpha / low.alpha for end, low in zip(ends, below, strict=True)]
-    spreads = [math.sqrt(1 - factor**2) for factor in shrunk]
+    spreads = [math.sqrt(1 - (e.alpha / b.alpha) ** 2) for e, b in zip(ends, below, strict=True)]
     noisy = [gamma > 0 and time > 0 for time in following.tolist()]
     return _renoising(grid._replace(ends=ends), spreads, noisy)

@@ -32,13 +32,18 @@ class Solver(NamedTuple):
     log_ranges: Sequence[float] | None = None  # logarithm of the learned range of its deviation
 
 
+def posterior_spread(start: Level, end: Level) -> float:
+    """Return the deviation of the noise that DDPM adds (arXiv:2006.11239, equation 7)."""
+    falls = end.ratio < start.ratio
+    return end.sigma * math.sqrt(1 - (end.ratio / start.ratio) ** 2) if falls else 0.0
+
+
 def renoise(end: Level, clean: Tensor, noise_estimate: Tensor, spread: float = 0.0) -> Tensor:
     """Recombine both estimates at the level `end`, leaving out `spread` for fresh noise.
 
-    DDIM: arXiv:2010.02502, equation 12. All first-order samplers are this one line.
+    DDIM: arXiv:2010.02502, equation 12. Every sampler is this line, with estimates of its own.
     """
-    kept = math.sqrt(max(end.sigma**2 - spread**2, 0.0))
-    return end.alpha * clean + kept * noise_estimate
+    return end.alpha * clean + math.sqrt(max(end.sigma**2 - spread**2, 0.0)) * noise_estimate
 
 
 def transfer(
@@ -48,12 +53,6 @@ def transfer(
     # Pure noise has no clean part to divide out; there the estimate is the sample itself.
     clean = (sample - start.sigma * noise_estimate) / max(start.alpha, 1e-8)
     return renoise(end, clean, noise_estimate, spread)
-
-
-def posterior_spread(start: Level, end: Level) -> float:
-    """Return the deviation of the noise that DDPM adds (arXiv:2006.11239, equation 7)."""
-    grown = max(1 - (start.alpha / end.alpha) ** 2, 0.0)  # zero when climbing, too
-    return end.sigma / start.sigma * math.sqrt(grown) if grown else 0.0
 
 
 def integrate(nodes: Sequence[float], values: Sequence[Tensor], moments: Sequence[float]) -> Tensor:
@@ -68,30 +67,46 @@ def adams_bashforth(nodes: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     return integrate(nodes, values, [1 / (k + 1) for k in range(len(nodes))])
 
 
-def exponential_moments(h: float, count: int) -> list[float]:
-    """Return the integrals of h exp(-h (1 - u)) u^k over u in [0, 1], for k below `count`."""
-    moments = [-math.expm1(-h)]
-    for k in range(1, count):
-        moments.append(1 - k * moments[-1] / h)
-    return moments
-
-
 class Rule(NamedTuple):
-    """How an exponential step treats the polynomial that it integrates.
+    """How a step averages the estimates that it knows: over a polynomial through them.
 
-    `slope` names the weight of the second of exactly two estimates: "exact", or half of the
-    constant's weight ("midpoint" of DPM-Solver++, "bh2" of UniPC), or half of the step ("bh1").
-    `curvature` scales the quadratic term. `of_noise` integrates estimates of the noise rather
-    than of the clean sample. `churn` is the strength of fresh noise, 0 or 1 (the SDE forms).
+    `of_noise` averages estimates of the noise rather than of the clean sample. The polynomial is
+    one in `variable`: lambda ("log"), sigma / alpha ("ratio"), or the number of the step
+    ("index"). In lambda, `slope` names the weight of the second of exactly two estimates: "exact",
+    or half of the constant's weight ("midpoint" of DPM-Solver++, "bh2" of UniPC), or half of the
+    step ("bh1"), and `curvature` scales the quadratic term. `fresh` adds noise (the SDE forms).
     """
 
     slope: str = "exact"
     curvature: float = 1.0
     of_noise: bool = False
-    churn: float = 0.0
+    fresh: bool = False
+    variable: str = "log"
 
 
-def exponential_step(
+def _average(rule: Rule, start: Level, end: Level, known: Sequence[tuple[Level, Tensor]]) -> Tensor:
+    levels, values = zip(*known, strict=True)
+    if len(known) == 1:
+        return values[0]
+    if rule.variable == "index":
+        return adams_bashforth([-float(k) for k in range(len(known))], values)
+    if rule.variable == "ratio":
+        ratios = [level.ratio - start.ratio for level in levels]
+        return adams_bashforth([ratio / (end.ratio - start.ratio) for ratio in ratios], values)
+    h = end.half_log_snr - start.half_log_snr
+    nodes = [(level.half_log_snr - start.half_log_snr) / h for level in levels]
+    reach = -h if rule.of_noise else (1 + rule.fresh) * h
+    moments = [-math.expm1(-reach)]  # the integrals of reach * exp(-reach * (1 - u)) * u^k
+    for k in range(1, len(known)):
+        moments.append(1 - k * moments[-1] / reach)
+    if len(known) == 2 and rule.slope != "exact":
+        moments[1] = (reach if rule.slope == "bh1" else moments[0]) / 2
+    if len(known) == 3:
+        moments[2] *= rule.curvature
+    return integrate(nodes, values, [moment / moments[0] for moment in moments])
+
+
+def averaged_step(
     rule: Rule,
     start: Level,
     end: Level,
@@ -99,27 +114,17 @@ def exponential_step(
     known: Sequence[tuple[Level, Tensor]],
     noise: Tensor | None = None,
 ) -> Tensor:
-    """Move from `start` to `end`, integrating the polynomial in lambda through known estimates.
+    """Move from `start` to `end` along the average of the known (level, estimate), newest first.
 
     DPM-Solver: arXiv:2206.00927; DPM-Solver++: arXiv:2211.01095, with its SDE forms; DEIS:
     arXiv:2204.13902; UniPC: arXiv:2302.04867.
     """
-    h = end.half_log_snr - start.half_log_snr
-    if h == 0:
+    if math.isclose(start.ratio, end.ratio):  # published grids may repeat their last level
         return end.alpha / start.alpha * sample
-    churn = rule.churn**2
-    reach = -h if rule.of_noise else (1 + churn) * h
-    moments = exponential_moments(reach, len(known))
-    if len(known) == 2 and rule.slope != "exact":
-        moments[1] = (reach if rule.slope == "bh1" else moments[0]) / 2
-    if len(known) == 3:
-        moments[2] *= rule.curvature
-    nodes = [(level.half_log_snr - start.half_log_snr) / h for level, _ in known]
-    gained = integrate(nodes, [value for _, value in known], moments)
+    mean = _average(rule, start, end, known)
+    spread = posterior_spread(start, end) if rule.fresh else 0.0
     if rule.of_noise:
-        return end.alpha / start.alpha * sample + end.sigma * gained
-    faded = math.exp(-churn * h) if churn else 1.0
-    moved = end.sigma / start.sigma * faded * sample + end.alpha * gained
-    if noise is None or not churn:
-        return moved
-    return moved + end.sigma * math.sqrt(-math.expm1(-2 * churn * h)) * noise
+        moved = transfer(start, end, sample, mean, spread)
+    else:
+        moved = renoise(end, mean, (sample - start.alpha * mean) / start.sigma, spread)
+    return moved if noise is None else moved + spread * noise

@@ -24,9 +24,7 @@ class Level(NamedTuple):
     @property
     def half_log_snr(self) -> float:
         """Return log(alpha / sigma), the lambda of DPM-Solver (infinite for a clean sample)."""
-        if not self.sigma or not self.alpha:
-            return math.inf if self.alpha else -math.inf
-        return math.log(self.alpha / self.sigma)
+        return -math.log(self.ratio) if self.ratio else math.inf
 
 
 CLEAN = Level(1.0, 0.0)
@@ -45,33 +43,35 @@ class Estimates(NamedTuple):
     noise: tuple[float, float]
 
 
-def estimates(settings: Settings, level: Level) -> Estimates:
-    """Return how a network's prediction gives the clean sample and the noise at a level.
-
-    v-prediction: arXiv:2202.00512, appendix D; preconditioned networks (`sigma_data`):
-    arXiv:2206.00364, equation 7. Raises ValueError where the prediction says nothing: epsilon at
-    pure noise, and the clean sample (of its noise) at no noise.
-    """
+def _target(settings: Settings, level: Level) -> tuple[float, float]:
+    """Return how much of the clean sample and of the noise a network is trained to predict."""
     alpha, sigma = level
     kind = settings["prediction_type"]
-    if kind == "epsilon" and alpha == 0:
-        raise ValueError("prediction_type 'epsilon' cannot start from pure noise "
-                         "(rescale_betas_zero_snr); use 'v_prediction' or 'sample'")  # fmt: skip
-    if kind == "sample" and sigma == 0:
-        raise ValueError("prediction_type 'sample' says nothing about the noise of a clean sample")
-    if "sigma_data" in settings:
-        deviation, ratio = settings["sigma_data"], level.ratio
-        total = ratio**2 + deviation**2
-        out = ratio * deviation / math.sqrt(total) * (1 if kind == "epsilon" else -1)
-        skip = deviation**2 / total / alpha
-        return Estimates((skip, out), ((1 - alpha * skip) / sigma, -alpha * out / sigma))
-    if kind == "epsilon":
-        return Estimates((1 / alpha, -sigma / alpha), (0.0, 1.0))
-    if kind == "v_prediction":
-        return Estimates((alpha, -sigma), (sigma, alpha))
-    if kind == "flow_prediction":
-        return Estimates((1.0, -sigma), (1.0, alpha))
-    return Estimates((0.0, 1.0), (1 / sigma, -alpha / sigma))
+    if "sigma_data" in settings:  # a preconditioned network: arXiv:2206.00364, equation 7
+        sign, deviation = 1 if kind == "epsilon" else -1, settings["sigma_data"]
+        return sign * sigma / deviation, -sign * alpha * deviation
+    if kind == "v_prediction":  # arXiv:2202.00512, appendix D
+        return -sigma, alpha
+    return {"epsilon": (0.0, 1.0), "sample": (1.0, 0.0), "flow_prediction": (-1.0, 1.0)}[kind]
+
+
+def estimates(settings: Settings, level: Level) -> Estimates:
+    """Return how a prediction gives the clean sample and the noise: two equations, two unknowns.
+
+    Raises ValueError where the two say the same: epsilon at pure noise, the clean sample at none.
+    """
+    (alpha, sigma), (of_clean, of_noise) = level, _target(settings, level)
+    determinant = alpha * of_noise - sigma * of_clean
+    if determinant == 0:
+        raise ValueError(
+            f"prediction_type {settings['prediction_type']!r} cannot start from "
+            f"{'pure noise (rescale_betas_zero_snr)' if sigma else 'a clean sample'}; "
+            f"use 'v_prediction' or {'sample' if sigma else 'epsilon'!r}"
+        )
+    return Estimates(
+        (of_noise / determinant, -sigma / determinant),
+        (-of_clean / determinant, alpha / determinant),
+    )
 
 
 def _following(survival: Callable[[float], float], count: int) -> Tensor:
@@ -95,18 +95,20 @@ BETA_SCHEDULES: dict[str, Callable[[float, float, int], Tensor]] = {
 
 def _betas(settings: Settings) -> Tensor:
     """Return the betas of the training in float32; impossible ones are a ValueError."""
-    count, given = settings["num_train_timesteps"], settings["trained_betas"]
+    count, betas = settings["num_train_timesteps"], settings["trained_betas"]
     low, high, name = (settings[f"beta_{field}"] for field in ("start", "end", "schedule"))
-    trained = None if given is None else torch.tensor(given, dtype=torch.float32)
-    betas = BETA_SCHEDULES[name](low, high, count) if trained is None else trained
+    if betas is None:
+        betas = BETA_SCHEDULES[name](low, high, count)
+    betas = torch.as_tensor(betas, dtype=torch.float32)
     if len(betas) != count:
-        raise ValueError(f"trained_betas has {len(betas)} entries, "
-                         f"but num_train_timesteps is {count}")  # fmt: skip
+        raise ValueError(
+            f"trained_betas has {len(betas)} entries, but num_train_timesteps is {count}"
+        )
     if not bool(((betas >= 0) & (betas < 1)).all()):
-        low_to_high = f"{betas.min():g} to {betas.max():g}"
-        raise ValueError(f"every beta must lie in [0, 1); found {low_to_high} "
-                         f"(beta_schedule {name!r}, "
-                         f"beta_start {low}, beta_end {high})")  # fmt: skip
+        raise ValueError(
+            f"every beta must lie in [0, 1); found {betas.min():g} to {betas.max():g} "
+            f"(beta_schedule {name!r}, beta_start {low}, beta_end {high})"
+        )
     return betas
 
 

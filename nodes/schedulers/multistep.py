@@ -1,80 +1,125 @@
-"""Multistep samplers: integrate a polynomial through the estimates of earlier steps."""
+"""Higher-order samplers: rows that average estimates of this network call and earlier ones."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
 
-from .formulas import Inputs, Rule, Solver, adams_bashforth, exponential_step, transfer
-from .grids import Grid
-from .levels import Settings
-
-
-def linear_multistep(_settings: Settings, grid: Grid, *, equal: bool = False) -> Solver:
-    """Integrate the last four noise estimates as a polynomial in sigma / alpha (LMS).
-
-    arXiv:2206.00364, section 3, with steps of Adams and Bashforth; `equal` takes the steps for
-    equally long (IPNDM: arXiv:2204.13902, appendix H). Memory: estimates, newest first.
-    """
-
-    def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        values = (inputs.noise_estimate, *inputs.memory)[: i + 1]
-        start, end = grid.levels[i], grid.ends[i]
-        stride = end.ratio - start.ratio
-        nodes = [
-            float(-k) if equal else (grid.levels[i - k].ratio - start.ratio) / stride
-            for k in range(len(values))
-        ]
-        mean = adams_bashforth(nodes, values)
-        return transfer(start, end, inputs.sample, mean), inputs.noise_estimate, *inputs.memory[:2]
-
-    return Solver(grid.timesteps, grid.levels, move, memory=3)
+from .formulas import Inputs, Rule, Solver, averaged_step
+from .grids import Grid, timesteps_of
+from .levels import Level, Settings, level_from_ratio
 
 
 class _Step(NamedTuple):
-    """How one row of an exponential sampler moves."""
+    """How one row moves."""
 
     rule: Rule
-    used: Sequence[int] = (0,)  # the estimates to integrate, counted back from the newest
+    used: Sequence[int] = (0,)  # the estimates to average, counted back from the newest
     back: int = 0  # the step starts where the row so many before started
-    correction: int | None = None
+    correction: int | None = None  # earlier estimates that correct the sample with this one first
+    shared: float = 0.0  # how much of the fresh noise (its variance) is that of the row before
 
 
-def _exponential(grid: Grid, steps: Sequence[_Step], remembered: int) -> Solver:
-    """Step through remembered estimates, from the sample or from an earlier one.
+def _averaging(grid: Grid, steps: Sequence[_Step], remembered: int) -> Solver:
+    """Step along averages of remembered estimates, from the sample or from an earlier one.
 
     Memory: the sample that the last step started from, the noise added to it, both only where
     some step needs them, then the last estimates, newest first.
     """
-    levels, stochastic = grid.levels, any(step.rule.churn for step in steps)
+    levels, noisy = grid.levels, [step.rule.fresh for step in steps]
     corrects = any(step.correction is not None for step in steps)
     rebases = corrects or any(step.back for step in steps)
-    slots = rebases + (corrects and stochastic)
+    keeps_noise = any(noisy) and (corrects or any(step.shared for step in steps))
+    slots = rebases + keeps_noise
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        step, sample = steps[i], inputs.sample
+        step, sample, noise = steps[i], inputs.sample, inputs.noise
         kept, past = inputs.memory[:slots], inputs.memory[slots:]
         estimates = (inputs.noise_estimate if step.rule.of_noise else inputs.clean, *past)
         if step.correction is not None:
             known = [(levels[i - 1 - k], past[k]) for k in range(step.correction)]
-            known.append((levels[i], estimates[0]))
-            rule, fresh = steps[i - 1].rule, kept[1] if stochastic else None
-            sample = exponential_step(rule, levels[i - 1], levels[i], kept[0], known, fresh)
+            known = [*known, (levels[i], estimates[0])]
+            rule, fresh = steps[i - 1].rule, kept[1] if keeps_noise else None
+            sample = averaged_step(rule, levels[i - 1], levels[i], kept[0], known, fresh)
         elif step.back:
             sample = kept[0]
+        if step.shared:
+            noise = math.sqrt(step.shared) * kept[1] + math.sqrt(1 - step.shared) * noise
         known = [(levels[i - k], estimates[k]) for k in step.used]
-        start = levels[i - step.back]
-        moved = exponential_step(step.rule, start, grid.ends[i], sample, known, inputs.noise)
-        return moved, *(sample, inputs.noise)[:slots], *estimates[: len(past)]
+        moved = averaged_step(step.rule, levels[i - step.back], grid.ends[i], sample, known, noise)
+        return moved, *(sample, noise)[:slots], *estimates[: len(past)]
 
-    return Solver(grid.timesteps, levels, move, slots + remembered, [stochastic] * len(levels))
+    return Solver(grid.timesteps, levels, move, slots + remembered, noisy)
+
+
+def linear_multistep(_settings: Settings, grid: Grid, *, variable: str = "ratio") -> Solver:
+    """Average the last four estimates of the noise, as Adams and Bashforth do.
+
+    LMS takes a polynomial in sigma / alpha (arXiv:2206.00364, section 3), IPNDM steps for equally
+    long ("index": arXiv:2204.13902, appendix H).
+    """
+    rule = Rule(of_noise=True, variable=variable)
+    return _averaging(grid, [_Step(rule, range(min(i, 3) + 1)) for i in range(len(grid.levels))], 3)
+
+
+def _asking_twice(grid: Grid, middles: Iterable[tuple[float, Level]]) -> Grid:
+    """Ask once more within every step but the last, at these timesteps and levels."""
+    rows: list[tuple[float, Level, Level]] = []
+    for i, (time, level) in enumerate(middles):
+        rows += [(grid.timesteps[i], grid.levels[i], level), (time, level, grid.ends[i])]
+    rows.append((grid.timesteps[-1], grid.levels[-1], grid.ends[-1]))
+    times, levels, ends = (list(column) for column in zip(*rows, strict=True))
+    return grid._replace(timesteps=times, levels=levels, ends=ends)
+
+
+def heun(settings: Settings, grid: Grid) -> Solver:
+    """Average the slopes at both ends of a step (arXiv:2206.00364, algorithm 1 without churn)."""
+    grid = _asking_twice(grid, zip(grid.timesteps[1:], grid.levels[1:], strict=True))
+    rule, calls = Rule(of_noise=True, variable="ratio"), range(len(grid.levels))
+    steps = [_Step(rule, (0, 1), back=1) if call % 2 else _Step(rule) for call in calls]
+    if settings["prediction_type"] != "flow_prediction":
+        return _averaging(grid, steps, 1)
+    # On flow levels sample = clean + sigma * velocity: the velocity is the noise where alpha is 1.
+    straight, ends = ([Level(1.0, level.sigma) for level in each] for each in grid[1:3])
+    solver = _averaging(grid._replace(levels=straight, ends=ends), steps, 1)
+
+    def move(row: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        velocity = inputs.noise_estimate - inputs.clean
+        return solver.move(row, inputs._replace(noise_estimate=velocity))
+
+    return solver._replace(levels=grid.levels, move=move)
+
+
+def dpm_2(_settings: Settings, grid: Grid, *, fresh: str = "none") -> Solver:
+    """Go ahead to ask, then all the way from the start (DPM-Solver-2: arXiv:2206.00927).
+
+    Fresh noise may be added by the second call ("ancestral"), or by both, along one Brownian
+    motion in sigma / alpha ("brownian": DPM-Solver++ SDE).
+    """
+    brownian, ancestral = fresh == "brownian", fresh == "ancestral"
+    # Halfway in the logarithm; an ancestral step goes further, to end ** 2 / start.
+    pairs = pairwise(level.ratio for level in grid.levels)
+    middles = [end if ancestral else math.sqrt(start * end) for start, end in pairs]
+    times = timesteps_of(middles, grid.training).tolist()
+    grid = _asking_twice(grid, zip(times, map(level_from_ratio, middles), strict=True))
+    steps: list[_Step] = []
+    for call, (level, end) in enumerate(zip(grid.levels, grid.ends, strict=True)):
+        back, last = call % 2, call + 1 == len(grid.levels)
+        rule = Rule(
+            of_noise=not brownian, fresh=not last and (brownian or (ancestral and back == 1))
+        )
+        first = grid.levels[call - back].ratio
+        shared = (first - level.ratio) / (first - end.ratio) if brownian else 0.0
+        steps.append(_Step(rule, back=back, shared=shared))
+    return _averaging(grid, steps, 0)
 
 
 def _dpm_rule(settings: Settings, curvature: float = 1.0) -> Rule:
     algorithm = settings["algorithm_type"]
     slope = "midpoint" if settings["solver_type"] == "midpoint" else "exact"
-    churn = float(algorithm == "sde-dpmsolver++")
-    return Rule(slope, curvature, of_noise=algorithm in ("dpmsolver", "deis"), churn=churn)
+    return Rule(slope, curvature, algorithm in ("dpmsolver", "deis"), algorithm.startswith("sde"))
 
 
 def dpm_multistep(settings: Settings, grid: Grid) -> Solver:
@@ -92,7 +137,7 @@ def dpm_multistep(settings: Settings, grid: Grid) -> Solver:
         orders[-2] = min(orders[-2], 2)
     if lowered or settings.get("euler_at_final") or grid.ends[-1].sigma == 0:
         orders[-1] = 1
-    return _exponential(grid, [_Step(rule, range(used)) for used in orders], order - 1)
+    return _averaging(grid, [_Step(rule, range(used)) for used in orders], order - 1)
 
 
 def dpm_singlestep(settings: Settings, grid: Grid) -> Solver:
@@ -112,7 +157,7 @@ def dpm_singlestep(settings: Settings, grid: Grid) -> Solver:
         if place == 3 and rule.slope == "midpoint":  # leaves out the call in the middle
             used, exact = range(2, -1, -2), rule._replace(slope="exact")
         steps.append(_Step(exact, used, back=place - 1))
-    return _exponential(grid, steps, order - 1)
+    return _averaging(grid, steps, order - 1)
 
 
 def unipc(settings: Settings, grid: Grid) -> Solver:
@@ -127,7 +172,7 @@ def unipc(settings: Settings, grid: Grid) -> Solver:
         _Step(rule, range(used), correction=None if i in off else ahead[i - 1])
         for i, used in enumerate(ahead)
     ]
-    return _exponential(grid, steps, order)
+    return _averaging(grid, steps, order)
 
 
 def sa_solver(settings: Settings, grid: Grid) -> Solver:
@@ -136,8 +181,8 @@ def sa_solver(settings: Settings, grid: Grid) -> Solver:
     steps, count = [], len(grid.levels)
     for i, time in enumerate(grid.timesteps):
         left = count - i if settings["lower_order_final"] else count
-        rule = Rule("bh1", churn=float(200 <= time <= 800))
+        rule = Rule("bh1", fresh=200 <= time <= 800)
         correction = min(corrector - 1, left + 1, i) if i else None
         steps.append(_Step(rule, range(min(predictor, left, i + 1)), correction=correction))
-    solver = _exponential(grid, steps, max(predictor, corrector - 1))
+    solver = _averaging(grid, steps, max(predictor, corrector - 1))
     return solver._replace(noisy=[True] * count)

@@ -9,8 +9,6 @@ from .formulas import Inputs, Solver, adams_bashforth, transfer
 from .grids import Grid
 from .levels import Level, Settings, estimates
 
-_RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
-
 
 class _Call(NamedTuple):
     """One network call: where it asks, from and to where the sample goes, by which average."""
@@ -24,11 +22,8 @@ class _Call(NamedTuple):
 
 
 def pndm(settings: Settings, grid: Grid) -> Solver:
-    """Average the last predictions and move along them, after a warm-up of one of two kinds.
+    """Average the last predictions and move along them, after a warm-up (PNDM: arXiv:2202.09778).
 
-    Plain (`skip_prk_steps`): the first step is made twice, then with the mean of its predictions.
-    A partial run does the same with its first two calls, as published pictures need it.
-    Runge-Kutta: the first three steps ask four times each; arXiv:2202.09778, equation 13.
     Memory: the sample at the start of the step, the last three predictions, newest first, and
     the weighted sum of a Runge-Kutta step.
     """
@@ -40,7 +35,7 @@ def pndm(settings: Settings, grid: Grid) -> Solver:
         sample = kept if call.again else inputs.sample
         total = call.share * inputs.prediction + (total if call.again else 0)
         # Made again, a step has its newest prediction from its end, otherwise from its start.
-        nodes = [float(call.again - k) for k in range(call.used)]
+        nodes = [call.again - k for k in range(call.used)]
         average = adams_bashforth(nodes, values[: call.used]) if call.used else total
         of_sample, of_prediction = estimates(settings, call.start).noise
         noise_estimate = of_sample * sample + of_prediction * average
@@ -52,7 +47,12 @@ def pndm(settings: Settings, grid: Grid) -> Solver:
 
 
 def _calls(settings: Settings, grid: Grid) -> list[_Call]:
-    """Lay out the calls of both warm-ups and of the steps behind them."""
+    """Lay out the calls of a warm-up of one of two kinds, and of the steps behind it.
+
+    Plain (`skip_prk_steps`): the first step is made twice, then with the mean of its predictions;
+    a partial run does the same with its first two calls, as published pictures need it.
+    Runge-Kutta: the first three steps ask four times each (arXiv:2202.09778, equation 13).
+    """
     times, plain = [int(time) for time in grid.timesteps], settings["skip_prk_steps"]
     stride = settings["num_train_timesteps"] // max(len(times) + grid.skipped - plain, 1)
 
@@ -71,9 +71,10 @@ def _calls(settings: Settings, grid: Grid) -> list[_Call]:
     warm: list[_Call] = []
     for time, following in pairwise(times[:4]):
         middle = following + stride // 2
-        asked = (time, middle, middle, following)
-        ends = (time - stride // 2, middle, middle - stride // 2, following)
-        for k, share in enumerate(_RUNGE_KUTTA):
-            used = 0 if k == 3 else 1
-            warm.append(_Call(asked[k], at(time), at(ends[k]), used, share, again=k > 0))
+        warm += [
+            _Call(time, at(time), at(time - stride // 2), 1, 1 / 6),
+            _Call(middle, at(time), at(middle), 1, 1 / 3, again=True),
+            _Call(middle, at(time), at(middle - stride // 2), 1, 1 / 3, again=True),
+            _Call(following, at(time), at(following), 0, 1 / 6, again=True),
+        ]
     return [*warm, *(call._replace(used=4) for call in calls[3:])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 from .config import resolve
 from .families import FAMILIES
 from .formulas import Inputs, Solver
+from .grids import respacing
 from .levels import Level, Settings, estimates
-from .spacing import explicit_steps
 from .step import Clipping, Row
 
 
@@ -77,7 +78,8 @@ def make_table(
     options = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
     settings = _with_options(name, settings, options)
     steps, skipped = _count_steps(settings, steps, start, strength)
-    grid = family.grid(settings, steps).skip(skipped)
+    grid = family.grid(settings, steps)
+    grid = grid.take(range(skipped, len(grid.levels)))._replace(skipped=skipped)
     solver, clipping = family.solver(settings, grid), _clipping(settings)
     rederived = clipping is not None and family.rederives_noise
     inputs = [_basis(settings, level, solver, rederived) for level in solver.levels]
@@ -121,9 +123,23 @@ def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> 
     return {**options, **settings, "shift": shift, "flow_shift": shift}
 
 
+def _explicit_steps(settings: Settings) -> int:
+    """Return how many steps explicit timesteps or sigmas make, 0 without any; check them."""
+    given = {what: settings[what] for what in ("timesteps", "sigmas") if settings[what] is not None}
+    if len(given) + (respacing(settings) is not None) > 1:
+        raise ValueError("give only one of timesteps, sigmas and a use_..._sigmas respacing")
+    for what, values in given.items():
+        # Sigmas over the training table end where the last step does.
+        count = len(values) - ("interpolation_type" in settings and what == "sigmas")
+        if count < 1 or not all(high > low for high, low in pairwise(values)):
+            raise ValueError(f"{what} must be strictly decreasing, with a step at least: {values}")
+        return count
+    return 0
+
+
 def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:
     """Return how many steps the whole run has, and how many of them a partial run leaves out."""
-    steps, most = explicit_steps(settings) or steps, settings["num_train_timesteps"]
+    steps, most = _explicit_steps(settings) or steps, settings["num_train_timesteps"]
     if not isinstance(steps, int):
         raise ValueError(f"steps must be a whole number, not {steps!r}")
     if not 1 <= steps <= most:

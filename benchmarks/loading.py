@@ -91,7 +91,9 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
         )
         networks = [pipeline.unet, pipeline.vae, pipeline.text_encoder]
     loaded = time.perf_counter() - begin
-    weights = [tensor for network in networks for tensor in network.state_dict().values()]
+    modules = [module for network in networks for module in network.modules()]
+    weights = [weight for module in modules for weight in module.parameters(recurse=False)]
+    weights += [module.weight for module in modules if type(module).__name__.startswith("Packed")]
     for weight in weights:
         weight.view(-1)[:: 4096 // weight.element_size()].sum()  # one number of every page
     touched = time.perf_counter() - begin

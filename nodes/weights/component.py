@@ -9,14 +9,23 @@ import torch
 from torch import Tensor
 
 
+def _nothing() -> None:
+    """Hold no memory, so release none."""
+
+
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: what its header says, and how to read it."""
+    """A tensor in a file: what its header says, and how to read it.
+
+    What `read` gives lies in the file itself, mapped to memory; after a copy of it was made,
+    `release` gives the memory back, and reading it again would read the file again.
+    """
 
     file: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    release: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)

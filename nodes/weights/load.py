@@ -47,11 +47,20 @@ def load_weights(
         kind = type(network).__name__
         raise ValueError(f"{places} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
     weights = {
-        name: tensor.read().reshape(expected[name].shape).to(device, dtype)
-        for name, tensor in stored.items()
+        name: _converted(tensor, expected[name], device, dtype) for name, tensor in stored.items()
     }
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _converted(
+    tensor: StoredTensor, expected: Tensor, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    mapped = tensor.read()
+    weight = mapped.reshape(expected.shape).to(device, dtype)
+    if weight.data_ptr() != mapped.data_ptr():
+        tensor.release()
+    return weight
 
 
 def current_name(key: str, expected: Mapping[str, Tensor]) -> str | None:

@@ -1,16 +1,20 @@
 """Files of tensors, opened without reading them: safetensors, and pickles that hold data alone."""
 
+import json
+import math
+import mmap
 import pickle
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .component import StoredTensor
 
+LONGEST_HEADER = 100_000_000  # as the format has it
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64,
@@ -33,23 +37,55 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
 
 
 def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
+    """Read the header: eight bytes of length, then JSON that says where each tensor's bytes are."""
+    size = file.stat().st_size
     try:
-        opened = safe_open(file, framework="pt")  # type: ignore[no-untyped-call]
-        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        with file.open("rb") as stream:
+            begin = 8 + int.from_bytes(stream.read(8), "little")
+            if not 8 < begin <= min(size, LONGEST_HEADER):
+                raise ValueError(f"its header would end at byte {begin} of {size}")
+            entries: dict[str, Any] = json.loads(stream.read(begin - 8))
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        entries.pop("__metadata__", None)
+        tensors = {name: _stored(file, mapped, begin, entry) for name, entry in entries.items()}
+        _check_coverage(entries, size - begin)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
-    unknown = {part.get_dtype() for part in slices.values()} - _DTYPES.keys()
-    if unknown:
-        raise ValueError(f"{file} holds numbers of an unknown kind: {', '.join(sorted(unknown))}")
-    return {
-        name: StoredTensor(
-            file,
-            tuple(part.get_shape()),
-            _DTYPES[part.get_dtype()],
-            partial(opened.get_tensor, name),
-        )
-        for name, part in slices.items()
-    }
+    return tensors
+
+
+def _stored(file: Path, mapped: mmap.mmap, begin: int, entry: Mapping[str, Any]) -> StoredTensor:
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"it holds numbers of an unknown kind, {entry['dtype']}")
+    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+    first, last = entry["data_offsets"]
+    if last - first != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{last - first} bytes cannot be {shape} of {entry['dtype']}")
+
+    def read() -> Tensor:
+        count = math.prod(shape)
+        if not count:
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(mapped, dtype=dtype, count=count, offset=begin + first).view(shape)
+
+    def release() -> None:
+        start = -(-(begin + first) // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (begin + last) // mmap.PAGESIZE * mmap.PAGESIZE - start
+        if length > 0 and hasattr(mmap, "MADV_DONTNEED"):  # Windows keeps the pages
+            mapped.madvise(mmap.MADV_DONTNEED, start, length)
+
+    return StoredTensor(file, shape, dtype, read, release)
+
+
+def _check_coverage(entries: Mapping[str, Any], size: int) -> None:
+    """Hold the tensors to lie one behind the other, up to the end of the file."""
+    end = 0
+    for first, last in sorted(tuple(entry["data_offsets"]) for entry in entries.values()):
+        if first != end:
+            raise ValueError(f"a tensor begins at byte {first} of the data, expected {end}")
+        end = last
+    if end != size:
+        raise ValueError(f"its tensors end at byte {end} of the data, and there are {size}")
 
 
 def _open_pickle(file: Path) -> dict[str, StoredTensor]:

@@ -67,9 +67,7 @@ def _stacked(tensors: list[StoredTensor]) -> StoredTensor:
 
 SAME = Form(lambda tensor, _: [tensor], lambda tensors: tensors[0])
 CONVOLUTION = Form(_squeezed, _unsqueezed)  # a 1 × 1 convolution there, a linear layer here
-TRANSPOSED = Form(
-    lambda tensor, _: [_transposed(tensor)], lambda tensors: _transposed(tensors[0])
-)
+TRANSPOSED = Form(lambda tensor, _: [_transposed(tensor)], lambda tensors: _transposed(tensors[0]))
 STACKED = Form(_split, _stacked)  # the rows of several, one after the other
 
 
@@ -89,9 +87,7 @@ def unchanged(names: Iterable[Name]) -> list[Name]:
     return [Name(ours, (ours,), SAME) for name in names for ours in name.ours]
 
 
-def to_ours(
-    tensors: Mapping[str, StoredTensor], names: Iterable[Name]
-) -> dict[str, StoredTensor]:
+def to_ours(tensors: Mapping[str, StoredTensor], names: Iterable[Name]) -> dict[str, StoredTensor]:
     """Give the tensors of an original file under our names; what has no name is left out."""
     return {
         ours: part

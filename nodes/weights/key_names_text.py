@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .key_names import STACKED, TRANSPOSED, SAME, Name, layer, unchanged, weight
+from .key_names import SAME, STACKED, TRANSPOSED, Name, layer, unchanged, weight
 
 LAYER = {
     "layer_norm1": "ln_1",

@@ -59,10 +59,6 @@ def unet_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         if _crosses(kind):
             key = f"down_blocks.{level}.attentions.0.transformer_blocks.0.attn2.to_k.weight"
             shapes[key] = (width, config["cross_attention_dim"])
-            projection = f"down_blocks.{level}.attentions.0.proj_in.weight"
-            shapes[projection] = (
-                (width, width) if config.get("use_linear_projection") else (width, width, 1, 1)
-            )
     if config.get("addition_embed_type"):
         added = config["projection_class_embeddings_input_dim"]
         shapes["add_embedding.linear_1.weight"] = (embedded, added)
@@ -94,8 +90,13 @@ def _down_names(config: Mapping[str, Any], skips: list[int]) -> Iterator[Name]:
     if config.get("addition_embed_type"):
         yield from layer("add_embedding.linear_1", "label_emb.0.0")
         yield from layer("add_embedding.linear_2", "label_emb.0.2")
+    if config.get("class_embed_type"):
+        yield from layer("class_embedding.linear_1", "label_emb.0.0")
+        yield from layer("class_embedding.linear_2", "label_emb.0.2")
     if config.get("num_class_embeds"):
         yield from weight("class_embedding", "label_emb")
+    if config.get("encoder_hid_dim_type"):
+        yield from layer("encoder_hid_proj", "encoder_hid_proj")
     yield from layer("conv_in", "input_blocks.0.0")
 
     widths, kinds = config["block_out_channels"], config["down_block_types"]
@@ -116,15 +117,13 @@ def _down_names(config: Mapping[str, Any], skips: list[int]) -> Iterator[Name]:
             yield from layer(f"{block}.downsamplers.0.conv", place)
             skips.append(width)
 
-    yield from _resnet("mid_block.resnets.0", "middle_block.0", False)
-    if _has_middle_attention(config):
+    middle = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+    if middle is not None:
+        yield from _resnet("mid_block.resnets.0", "middle_block.0", False)
+    if middle == "UNetMidBlock2DCrossAttn":
         last = _per_layer(depths[-1], 1)[-1]
         yield from _transformer("mid_block.attentions.0", "middle_block.1", last)
         yield from _resnet("mid_block.resnets.1", "middle_block.2", False)
-
-
-def _has_middle_attention(config: Mapping[str, Any]) -> bool:
-    return config.get("mid_block_type", "UNetMidBlock2DCrossAttn") == "UNetMidBlock2DCrossAttn"
 
 
 def _up_names(config: Mapping[str, Any], skips: list[int]) -> Iterator[Name]:
@@ -166,7 +165,5 @@ def _transformer(ours: str, original: str, depth: int) -> Iterator[Name]:
             yield from layer(f"{ours}.{inside}.{name}", f"{original}.{inside}.{name}")
         for attention in (f"{inside}.attn1", f"{inside}.attn2"):
             for name in ("to_q", "to_k", "to_v"):
-                yield from weight(
-                    f"{ours}.{attention}.{name}", f"{original}.{attention}.{name}"
-                )
+                yield from weight(f"{ours}.{attention}.{name}", f"{original}.{attention}.{name}")
             yield from layer(f"{ours}.{attention}.to_out.0", f"{original}.{attention}.to_out.0")

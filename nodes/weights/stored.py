@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .component import StoredTensor
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -32,20 +32,31 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
     return _open_safetensors(file) if file.suffix == ".safetensors" else _open_pickle(file)
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """Read what a safetensors file says of itself; other files say nothing."""
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, framework="pt") as opened:  # type: ignore[no-untyped-call]
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+
+
 def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
     try:
         opened = safe_open(file, framework="pt")  # type: ignore[no-untyped-call]
         slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
-    unknown = {part.get_dtype() for part in slices.values()} - _DTYPES.keys()
+    unknown = {part.get_dtype() for part in slices.values()} - DTYPES.keys()
     if unknown:
         raise ValueError(f"{file} holds numbers of an unknown kind: {', '.join(sorted(unknown))}")
     return {
         name: StoredTensor(
             file,
             tuple(part.get_shape()),
-            _DTYPES[part.get_dtype()],
+            DTYPES[part.get_dtype()],
             partial(opened.get_tensor, name),
         )
         for name, part in slices.items()

@@ -41,6 +41,7 @@ def inspect_checkpoint(model: str) -> Report:
     machine. Raises FileNotFoundError or ValueError for what is not there or not understood.
     """
     single = find_single_file(model)
+    families: list[str] = []
     if single is None:
         files = small_files(model)
         report: Report = {"kind": "folder" if find_folder(model) else "repository"}
@@ -50,10 +51,10 @@ def inspect_checkpoint(model: str) -> Report:
         if lora:
             return {"path": model, **lora}
         checkpoint = read_single_file(single)
+        families = list(checkpoint.families)
         files, components = checkpoint.files, checkpoint.components
         report = {"kind": "single file", "left_out": len(checkpoint.unused)}
     configs, schedulers = _parsed(files, "config.json"), _parsed(files, "scheduler_config.json")
-    families = [] if single is None else list(checkpoint.families)
     index = json.loads(files.get("model_index.json", "{}"))
     return {
         "path": model,

@@ -19,8 +19,8 @@ emoji-64: folder
   prediction   v_prediction
   native size  64×64
   text_encoder    CLIPTextModel                508 k parameters, 1.02 MB, float16
-  unet            UNet2DConditionModel         3.85 M parameters, 7.69 MB, float16
-  vae             AutoencoderKL                695 k parameters, 1.39 MB, float16
+  unet            UNet2DConditionModel         3.83 M parameters, 7.65 MB, float16
+  vae             AutoencoderKL                693 k parameters, 1.39 MB, float16
 """
 
 

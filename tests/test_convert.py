@@ -92,6 +92,19 @@ def test_the_folder_opens_in_diffusers(tiny_stable_diffusion, tmp_path):
     assert (pictures[0] == pictures[1]).all()
 
 
+@pytest.mark.slow
+def test_the_single_file_opens_in_diffusers(tiny_stable_diffusion, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    target = tmp_path / "one.safetensors"
+    convert(str(tiny_stable_diffusion), target)
+    options = {"config": str(tiny_stable_diffusion), "local_files_only": True}
+    pipeline = StableDiffusionPipeline.from_single_file(str(target), **options)
+    expected = StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion)
+    for part in ("unet", "vae", "text_encoder"):
+        same(getattr(pipeline, part).state_dict(), getattr(expected, part).state_dict())
+
+
 def xl(folder, with_first=True):
     """Write a small checkpoint in SDXL's architecture, or its refiner's, by the oracle."""
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel

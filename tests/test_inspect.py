@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from nodes.convert import convert
 from nodes.inspect import inspect_checkpoint
+from nodes.weights import known_families
 from runtime.cli import main
 
 EMOJI = """\
@@ -20,7 +21,7 @@ emoji-64: folder
   native size  64×64
   text_encoder    CLIPTextModel                508 k parameters, 1.02 MB, float16
   unet            UNet2DConditionModel         3.83 M parameters, 7.65 MB, float16
-  vae             AutoencoderKL                693 k parameters, 1.39 MB, float16
+  vae             AutoencoderKL                682 k parameters, 1.36 MB, float16
 """
 
 
@@ -47,18 +48,30 @@ def test_a_pixel_model_in_the_root_of_a_folder_is_described():
     assert report["components"]["unet"]["parameters"] > 100_000
 
 
-def test_a_family_is_named_by_the_config(tmp_path, capsys):
-    from nodes.weights import known_families
+def configs_of(family, folder):
+    for path, text in known_families()[family].files({}).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    return str(folder)
 
-    family = known_families()["sd2-base"]
-    for path, text in family.files({}).items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    assert main(["inspect", str(tmp_path)]) == 0
+
+def test_a_family_is_named_by_its_configs(tmp_path, capsys):
+    assert main(["inspect", configs_of("sd2-base", tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Stable Diffusion 2.x, 512 pixels (sd2-base)" in said
     assert "prediction   epsilon\n  native size  512×512" in said
     assert "its weights are not on this machine" in said
+
+
+@pytest.mark.parametrize("family", known_families())
+def test_every_family_is_found_again_in_its_configs(family, tmp_path):
+    folder = tmp_path
+    if family.startswith("controlnet"):
+        text = known_families()[family].files({})["controlnet/config.json"]
+        (folder / "config.json").write_text(text)
+    else:
+        configs_of(family, folder)
+    assert inspect_checkpoint(str(folder))["families"][0] == family
 
 
 def test_a_repository_is_described_from_the_cache(tmp_path, monkeypatch):

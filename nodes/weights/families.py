@@ -141,16 +141,18 @@ def matching_families(configs: Mapping[str, Config]) -> list[str]:
     part = next((part for part in PARTS if has_original_names(part, configs.get(part, {}))), None)
     if part is None:
         return []
-    config = configs[part]
-    structure = part_names(part, config), part_shapes(part, config)
-    found: dict[str, int] = {}
-    for family in known_families().values():
-        theirs = family.configs.get(part)
-        if theirs is not None and structure == (
-            part_names(part, theirs),
-            part_shapes(part, theirs),
-        ):
-            found[family.name] = sum(
-                config.get(key, value) != value for key, value in theirs.items()
-            )
+    structure = _structure(part, configs[part])
+    found = {
+        name: sum(_differences(configs.get(each, {}), it) for each, it in family.configs.items())
+        for name, family in known_families().items()
+        if part in family.configs and _structure(part, family.configs[part]) == structure
+    }
     return sorted(found, key=lambda name: found[name])
+
+
+def _structure(part: str, config: Config) -> tuple[list[Name], Shapes]:
+    return part_names(part, config), part_shapes(part, config)
+
+
+def _differences(config: Config, family: Config) -> int:
+    return sum(config.get(key, value) != value for key, value in family.items())

@@ -1,13 +1,18 @@
 """Files that a run leaves behind."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then rename it: it appears whole or not at all."""
+    """Let `write` make a file or folder beside `path`, then rename it: whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_stem(f".{path.stem}.part")
-    write(part)
-    os.replace(part, path)
+    try:
+        write(part)
+        os.replace(part, path)
+    except BaseException:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        raise

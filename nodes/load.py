@@ -22,7 +22,9 @@ from .models import (
 from .weights import Component, check_digests, find_component, load_weights
 
 Network = TypeVar("Network", bound=nn.Module)
-Model = Annotated[str, Field(description="a folder, a shipped checkpoint or a hub repository")]
+Model = Annotated[
+    str, Field(description="a folder, a single file, a shipped checkpoint or a repository")
+]
 Digest = Annotated[
     str | list[str] | None,
     Field(description="what the file must be, as SHA-256; of shards a list, in order of names"),

@@ -12,15 +12,7 @@ from graph import node
 
 from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
 from .load import Digest, Model, find_part
-from .weights import StoredTensor, find_folder_of, load_weights
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
+from .weights import StoredTensor, load_weights, tokenizer_folder
 
 # transformers takes seconds to import: a graph without text should not wait for it.
 if TYPE_CHECKING:
@@ -59,8 +51,8 @@ def load_tokenizer(
     """Load the tokenizer of CLIP."""
     from transformers import CLIPTokenizer
 
-    folder = find_folder_of(model, subfolder, TOKENIZER_FILES, revision)
-    return Tokenizer(CLIPTokenizer.from_pretrained(folder))
+    with tokenizer_folder(model, subfolder, revision) as folder:
+        return Tokenizer(CLIPTokenizer.from_pretrained(folder))
 
 
 @node

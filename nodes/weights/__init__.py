@@ -1,31 +1,50 @@
 """From files to tensors: where a checkpoint's files are, and how a network gets them."""
 
+from .checkpoint import Checkpoint, only_part, without_parts
+from .clip_vocabulary import with_vocabularies
 from .component import Component, StoredTensor
 from .digest import check_digests, digest
+from .families import known_families, matching_families
 from .find import (
     find_component,
     find_config,
+    find_file,
     find_folder,
-    find_folder_of,
     find_weights,
     read_config,
 )
+from .folder import open_checkpoint, small_files, tokenizer_folder
 from .hub import shipped_checkpoints
 from .load import load_weights
+from .single_file import find_single_file, read_single_file
 from .stored import open_tensors
+from .write import write_single_file, write_tensors
 
 __all__ = [
+    "Checkpoint",
     "Component",
     "StoredTensor",
     "check_digests",
     "digest",
     "find_component",
     "find_config",
+    "find_file",
     "find_folder",
-    "find_folder_of",
+    "find_single_file",
     "find_weights",
+    "known_families",
     "load_weights",
+    "matching_families",
+    "only_part",
+    "open_checkpoint",
     "open_tensors",
     "read_config",
+    "read_single_file",
     "shipped_checkpoints",
+    "small_files",
+    "tokenizer_folder",
+    "with_vocabularies",
+    "without_parts",
+    "write_single_file",
+    "write_tensors",
 ]

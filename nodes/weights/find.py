@@ -8,6 +8,7 @@ from typing import Any
 
 from .component import Component
 from .hub import find_repository, shipped_folder
+from .single_file import find_single_file, open_single_file, read_single_file
 from .stored import open_tensors
 
 NAMES = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -46,6 +47,12 @@ def read_config(
     model: str, subfolder: str, name: str, revision: str | None = None
 ) -> dict[str, Any]:
     """Read a component's config; raises ValueError for a file that is no JSON object."""
+    single = find_single_file(model)
+    if single is not None:
+        files = read_single_file(single).files
+        if f"{subfolder}/{name}" not in files:
+            raise FileNotFoundError(f"{single} has no {subfolder}")
+        return json.loads(files[f"{subfolder}/{name}"])
     path = find_config(model, subfolder, name, revision)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -77,6 +84,9 @@ def find_component(
 
     Raises FileNotFoundError for what is missing, and ValueError for a damaged file.
     """
+    single = find_single_file(model)
+    if single is not None:
+        return open_single_file(single, subfolder)
     config = read_config(model, subfolder, "config.json", revision)
     files = find_weights(model, subfolder, revision, variant)
     tensors = {name: tensor for file in files for name, tensor in open_tensors(file).items()}

@@ -1,6 +1,6 @@
 """Stored tensors into a network that was built without weights."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TypeVar
 
 import torch
@@ -63,7 +63,7 @@ def _converted(
     return weight
 
 
-def current_name(key: str, expected: Mapping[str, Tensor]) -> str | None:
+def current_name(key: str, expected: Container[str]) -> str | None:
     """Say what a tensor of an old file is called now: "" if it is there twice, None if unknown."""
     if key in expected:
         return key

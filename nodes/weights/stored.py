@@ -15,7 +15,7 @@ from torch import Tensor
 from .component import StoredTensor
 
 LONGEST_HEADER = 100_000_000  # as the format has it
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -36,28 +36,46 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
     return _open_safetensors(file) if file.suffix == ".safetensors" else _open_pickle(file)
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """Read what a safetensors file says of itself; other files say nothing."""
+    if file.suffix != ".safetensors":
+        return {}
+    return _read_header(file)[0].get("__metadata__", {})
+
+
 def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
-    """Read the header: eight bytes of length, then JSON that says where each tensor's bytes are."""
+    entries, begin = _read_header(file)
+    entries.pop("__metadata__", None)
+    with file.open("rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    try:
+        tensors = {name: _stored(file, mapped, begin, entry) for name, entry in entries.items()}
+        _check_coverage(entries, file.stat().st_size - begin)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
+    return tensors
+
+
+def _read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """Read eight bytes of length, then JSON that says where each tensor lies; and where it ends."""
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
             begin = 8 + int.from_bytes(stream.read(8), "little")
             if not 8 < begin <= min(size, LONGEST_HEADER):
                 raise ValueError(f"its header would end at byte {begin} of {size}")
-            entries: dict[str, Any] = json.loads(stream.read(begin - 8))
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        entries.pop("__metadata__", None)
-        tensors = {name: _stored(file, mapped, begin, entry) for name, entry in entries.items()}
-        _check_coverage(entries, size - begin)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            header = json.loads(stream.read(begin - 8))
+    except ValueError as error:
         raise ValueError(f"{file} is not a whole safetensors file: {error}") from error
-    return tensors
+    if not isinstance(header, dict):
+        raise ValueError(f"{file} is not a whole safetensors file: its header is no object")
+    return header, begin
 
 
 def _stored(file: Path, mapped: mmap.mmap, begin: int, entry: Mapping[str, Any]) -> StoredTensor:
-    if entry["dtype"] not in _DTYPES:
+    if entry["dtype"] not in DTYPES:
         raise ValueError(f"it holds numbers of an unknown kind, {entry['dtype']}")
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+    dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     first, last = entry["data_offsets"]
     if last - first != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{last - first} bytes cannot be {shape} of {entry['dtype']}")

@@ -12,6 +12,8 @@ from .shared import OK, WRONG, add_shared_options, prepare
 
 # What the first word may be, besides a graph: a module of this folder, and its line in the help.
 VERBS = {
+    "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
+    "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
     "nodes": ("[NAME]", "list the node types, or describe one"),
     "schedulers": ("[NAME] [name=value ...]", "list the samplers, or print the rows of one"),
 }

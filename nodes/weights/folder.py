@@ -1,0 +1,106 @@
+"""A whole folder in diffusers' format, as a checkpoint."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .checkpoint import Checkpoint
+from .clip_vocabulary import with_vocabularies
+from .find import find_component, find_file, find_folder_of
+from .single_file import find_single_file, read_single_file
+from .stored import read_metadata
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+_SMALL_FILES = (
+    "config.json",
+    "scheduler_config.json",
+    "preprocessor_config.json",
+    *TOKENIZER_FILES,
+)
+INDEX = "model_index.json"
+
+# What a network is called in a folder when it is there alone.
+_PARTS = {
+    "UNet2DConditionModel": "unet",
+    "UNet2DModel": "unet",
+    "ControlNetModel": "controlnet",
+    "AutoencoderKL": "vae",
+    "CLIPTextModel": "text_encoder",
+    "CLIPTextModelWithProjection": "text_encoder_2",
+}
+
+
+def open_checkpoint(
+    model: str, family: str | None = None, part: str | None = None, revision: str | None = None
+) -> Checkpoint:
+    """Open a whole checkpoint: a single file, a folder, a shipped one or a hub repository.
+
+    Raises FileNotFoundError or ValueError with what is missing or not understood.
+    """
+    single = find_single_file(model)
+    if single is not None:
+        return read_single_file(single, family, part)
+    if family is not None:
+        raise ValueError(f"'{model}' is no single file: its configs say what it is, no family")
+    files = small_files(model, revision)
+    parts = [path.split("/")[0] for path in files if path.endswith("/config.json")]
+    wanted = [each for each in parts if part in (None, each)]
+    components = {each: find_component(model, each, revision) for each in wanted}
+    metadata: dict[str, str] = {}
+    for file in {tensor.file for it in components.values() for tensor in it.tensors.values()}:
+        metadata |= read_metadata(file)
+    return Checkpoint(components, files, metadata)
+
+
+def small_files(model: str, revision: str | None = None) -> dict[str, str]:
+    """Read the small files of a folder: its index, its configs, its tokenizer."""
+    index = find_file(model, INDEX, revision)
+    if index is None:
+        config = find_file(model, "config.json", revision)
+        if config is None:
+            raise FileNotFoundError(f"'{model}' has neither {INDEX} nor config.json")
+        text = config.read_text(encoding="utf-8")
+        values = json.loads(text)
+        kind = values.get("_class_name") or (values.get("architectures") or ["model"])[0]
+        return {f"{_PARTS.get(kind, kind)}/config.json": text}
+    text = index.read_text(encoding="utf-8")
+    found = {INDEX: text}
+    for part, entry in json.loads(text).items():
+        if isinstance(entry, list) and len(entry) == 2 and entry[1] is not None:
+            for name in _SMALL_FILES:
+                path = find_file(model, f"{part}/{name}", revision)
+                path = path or _in_root(model, part, name, revision)
+                if path is not None:
+                    found[f"{part}/{name}"] = path.read_text(encoding="utf-8")
+    return found
+
+
+def _in_root(model: str, part: str, name: str, revision: str | None) -> Path | None:
+    """Find the file of a flat repository, such as google/ddpm-cat-256."""
+    flat = {"unet": "config.json", "scheduler": "scheduler_config.json"}
+    return find_file(model, name, revision) if flat.get(part) == name else None
+
+
+@contextmanager
+def tokenizer_folder(model: str, subfolder: str, revision: str | None = None) -> Iterator[Path]:
+    """Find the folder of a tokenizer's files; of a single file one that is there for a while."""
+    single = find_single_file(model)
+    if single is None:
+        yield find_folder_of(model, subfolder, TOKENIZER_FILES, revision)
+        return
+    files = with_vocabularies(read_single_file(single).files)
+    own = {path: text for path, text in files.items() if path.startswith(f"{subfolder}/")}
+    if not own:
+        raise ValueError(f"{single} has no {subfolder}")
+    with TemporaryDirectory() as folder:
+        for path, text in own.items():
+            (Path(folder) / path.rpartition("/")[2]).write_text(text, encoding="utf-8")
+        yield Path(folder)

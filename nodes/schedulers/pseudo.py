@@ -25,25 +25,25 @@ def pndm(settings: Settings, grid: Grid) -> Solver:
     """Average the last predictions and move along them, after a warm-up (PNDM: arXiv:2202.09778).
 
     Memory: the sample at the start of the step, the last three predictions, newest first, and
-    the weighted sum of a Runge-Kutta step.
+    for a Runge-Kutta step its weighted sum.
     """
-    calls = _calls(settings, grid)
+    calls, slots = _calls(settings, grid), 4 if settings["skip_prk_steps"] else 5
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
-        call, (kept, *past, total) = calls[i], inputs.memory
+        call, past = calls[i], inputs.memory[1:4]
         values = [inputs.prediction, *past]
-        sample = kept if call.again else inputs.sample
-        total = call.share * inputs.prediction + (total if call.again else 0)
+        sample = inputs.memory[0] if call.again else inputs.sample
+        total = call.share * inputs.prediction + (sum(inputs.memory[4:]) if call.again else 0)
         # Made again, a step has its newest prediction from its end, otherwise from its start.
         nodes = [call.again - k for k in range(call.used)]
         average = adams_bashforth(nodes, values[: call.used]) if call.used else total
         of_sample, of_prediction = estimates(settings, call.start).noise
         noise_estimate = of_sample * sample + of_prediction * average
         moved = transfer(call.start, call.end, sample, noise_estimate)
-        return moved, sample, *(past if call.again else values[:3]), total
+        return (moved, sample, *(past if call.again else values[:3]), total)[: 1 + slots]
 
     asked = [grid.training[call.time] for call in calls]
-    return Solver([float(call.time) for call in calls], asked, move, memory=5)
+    return Solver([float(call.time) for call in calls], asked, move, memory=slots)
 
 
 def _calls(settings: Settings, grid: Grid) -> list[_Call]:

@@ -125,7 +125,7 @@ def guidance(
     scale: Annotated[float, Field(description="1 = no guidance, 7.5 = strong")] = 7.5,
 ) -> Prediction:
     """Push away from the unconditional prediction (classifier-free guidance, arXiv:2207.12598)."""
-    return uncond + scale * (cond - uncond)
+    return torch.lerp(uncond, cond, scale)  # uncond + scale * (cond - uncond)
 
 
 @node

@@ -228,6 +228,31 @@ def test_the_matrix_says_what_the_formula_says(name: str) -> None:
         torch.testing.assert_close(table.update[i] @ vectors, expected, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_does_what_the_matrix_says(name: str, clipped: bool) -> None:
+    """What a row leaves out of its matrix is zero; gradients are those of the matrix, too."""
+    table = table_of(name, 6, clip_sample=clipped)
+    generator = torch.Generator().manual_seed(6)
+    for i, row in enumerate(table.rows(dtype=torch.float64)):
+        shape = (4 + table.memory, 1, 1, 7)
+        columns = torch.randn(shape, generator=generator, dtype=torch.float64)
+        sample, prediction, _, noise, *memory = columns.requires_grad_().unbind()
+        clean = table.predict[i, 0] * sample + table.predict[i, 1] * prediction
+        if table.clipping is not None:
+            clean = clean.clamp(-table.clipping.limit, table.clipping.limit)
+        vectors = torch.stack([sample, prediction, clean, noise, *memory])
+        expected = torch.tensordot(table.update[i], vectors, dims=1)
+        remembered = torch.stack(memory) if memory else torch.zeros(0, *sample.shape).double()
+        moved, kept = step(row, sample, prediction, noise, remembered, table.clipping)
+        torch.testing.assert_close(torch.cat([moved[None], kept]), expected, rtol=1e-9, atol=1e-7)
+        (found,), (wanted,) = (
+            torch.autograd.grad(each.square().sum(), columns, retain_graph=True)
+            for each in (moved, expected[0])
+        )
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "name", ["euler", "euler_ancestral", "dpmpp_2m", "heun", "ddpm", "dpmpp_sde"]
 )

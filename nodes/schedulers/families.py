@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import first_order, grids, multistep, pseudo
+from . import first_order, grids, multistep
 from .formulas import Solver
 from .grids import Grid
 from .levels import BETA_SCHEDULES, Settings
@@ -99,7 +99,7 @@ FAMILIES: dict[str, Family] = {
     "DDIMInverseScheduler": Family(grids.inverse_grid, _euler, _PIXELS,
         {"set_alpha_to_one": True, "timestep_spacing": ("leading", "trailing")},
         rederives_noise=False),
-    "PNDMScheduler": Family(grids.pseudo_grid, pseudo.pndm, "training two_types leading",
+    "PNDMScheduler": Family(grids.pseudo_grid, multistep.pndm, "training two_types leading",
         {"set_alpha_to_one": False, "skip_prk_steps": False}),
     "IPNDMScheduler": Family(grids.trigonometric_grid,
         partial(multistep.linear_multistep, variable="index"), "",

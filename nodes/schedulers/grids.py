@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,9 @@ def respacing(settings: Settings) -> str | None:
     """Return the flag of the respacing that the settings ask for; two at once are a ValueError."""
     asked = [flag for flag in RESPACINGS if settings.get(flag)]
     if len(asked) > 1:
-        names = ", ".join(RESPACINGS)
-        raise ValueError(f"only one of {names} may be true, found {' and '.join(asked)}")
+        raise ValueError(
+            f"only one of {', '.join(RESPACINGS)} may be true, found {' and '.join(asked)}"
+        )
     return asked[0] if asked else None
 
 
@@ -165,9 +166,11 @@ def ratio_grid(
         high, low = table[[-1, 0]] if whole or by_logarithm else ratios[[0, -1]]
         high, low = settings.get("sigma_max") or high, settings.get("sigma_min") or low
         ratios = RESPACINGS[flag](high, low, steps)
-        karras_like = flag in ("use_karras_sigmas", "use_lu_lambdas")
-        to_whole = np.round if karras_like and round_karras else np.trunc if whole else np.array
-        times = to_whole(timesteps_of(ratios, training)).tolist()
+        times = timesteps_of(ratios, training).tolist()
+        if flag in ("use_karras_sigmas", "use_lu_lambdas") and round_karras:
+            times = np.round(times).tolist()
+        elif whole:
+            times = np.trunc(times).tolist()
     elif by_logarithm:  # published runs leave out the last step, from the lowest level to clean
         *ratios, end = exponential(table[-1], table[0], steps + 1)
     if settings.get("timestep_type") == "continuous" and settings["prediction_type"][0] == "v":
@@ -224,13 +227,13 @@ def _shift(settings: Settings, sigmas: Numbers, amount: float) -> Numbers:
     return 1 - (1 - shifted) * (1 - settings["shift_terminal"]) / (1 - shifted[-1])
 
 
-def _straight(settings: Settings, sigmas: Numbers, end: float, cut: Any = np.array) -> Grid:
+def _straight(settings: Settings, sigmas: Numbers, end: float, *, whole: bool = False) -> Grid:
     """Lay flow levels, alpha + sigma = 1, from sigmas; the network is told 1000 sigma."""
     # Near pure noise 1 - sigma is decided by sigma's rounding to float32.
     rounded = np.array([*sigmas, end]).astype(np.float32).astype(np.float64).tolist()
     levels = [Level(1 - sigma, sigma) for sigma in rounded]
-    times = cut(sigmas * settings["num_train_timesteps"]).tolist()
-    return Grid(times, levels[:-1], levels[1:])
+    times = sigmas * settings["num_train_timesteps"]
+    return Grid((np.trunc(times) if whole else times).tolist(), levels[:-1], levels[1:])
 
 
 def flow_grid(settings: Settings, steps: int) -> Grid:
@@ -266,4 +269,4 @@ def flow_multistep_grid(settings: Settings, steps: int) -> Grid:
     if settings["final_sigmas_type"] == "sigma_min":
         dpm = settings.get("algorithm_type", "").endswith(("dpmsolver", "dpmsolver++"))
         end = training_levels(settings, finite=True)[0].ratio if dpm else sigmas[-1]
-    return _straight(settings, sigmas, end, np.trunc)
+    return _straight(settings, sigmas, end, whole=True)

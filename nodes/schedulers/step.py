@@ -6,12 +6,29 @@ import torch
 from torch import Tensor
 
 
+class Weights(NamedTuple):
+    """A matrix of which the host knows the zeros: every output sums a few of the columns.
+
+    The columns are sample, prediction, clean, noise, memory ...; an output without weights is its
+    one column. Where nothing clips the clean estimate, it is folded into the first two.
+    """
+
+    columns: tuple[tuple[int, ...], ...]
+    values: tuple[tuple[Tensor, ...], ...]  # each ()
+    of_clean: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the weights."""
+        return self.values[0][0].dtype
+
+
 class Row(NamedTuple):
     """The numbers of one network call, on the sample's device."""
 
     timestep: Tensor  # ()
     predict: Tensor  # (2,)
-    update: Tensor  # (1+K, 4+K)
+    update: Weights  # (1+K, 4+K)
     log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
 
 
@@ -40,20 +57,32 @@ def step(
     the channels; memory: (K, B, C, ...), zeros at the start. The arithmetic runs in the sample's
     type, which should be float32. `noise` may be None on a row that draws none.
     """
-    channels = sample.shape[1]
-    prediction, variance = prediction.to(sample.dtype).tensor_split((channels,), dim=1)
-    clean = row.predict[0] * sample + row.predict[1] * prediction
-    if clipping is not None:
-        clean = _clip(clean, clipping)
-    # Where noise is None its column is zero, and any finite tensor may stand in.
-    fresh = sample if noise is None else noise.to(sample.dtype)
-    if row.log_range is not None and noise is not None:
-        fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
-    columns = torch.cat([torch.stack([sample, prediction, clean, fresh]), memory])  # (4+K, B, ...)
-    weights = row.update.reshape(*row.update.shape, *[1] * sample.ndim)
-    # A sum of products, not a matrix product: no TF32, and the same bits for every batch size.
-    moved = (weights * columns).sum(dim=1)  # (1+K, B, ...)
-    return moved[0], moved[1:]
+    channels, prediction = sample.shape[1], prediction.to(sample.dtype)
+    fresh = None if noise is None else noise.to(sample.dtype)
+    if prediction.shape[1] > channels:
+        prediction, variance = prediction.split(channels, dim=1)
+        if row.log_range is not None and fresh is not None:
+            fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
+    clean = None
+    if row.update.of_clean:
+        clean = row.predict[0] * sample + row.predict[1] * prediction
+        clean = clean if clipping is None else _clip(clean, clipping)
+    columns = (sample, prediction, clean, fresh, *memory.unbind())
+    moved = [
+        _weighted_sum([columns[column] for column in used], weights)
+        for used, weights in zip(row.update.columns, row.update.values, strict=True)
+    ]
+    return moved[0], torch.stack(moved[1:]) if len(moved) > 1 else memory
+
+
+def _weighted_sum(columns: list[Tensor | None], weights: tuple[Tensor, ...]) -> Tensor:
+    total = None if weights else columns[0]
+    for column, weight in zip(columns, weights, strict=False):
+        if column is not None:  # a row that draws no noise
+            # No matrix product: no TF32, and the same bits for every batch size.
+            total = column * weight if total is None else total.addcmul_(column, weight)
+    assert total is not None
+    return total
 
 
 def _clip(clean: Tensor, clipping: Clipping) -> Tensor:

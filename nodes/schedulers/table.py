@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from .families import FAMILIES
 from .formulas import Inputs, Solver
 from .grids import respacing
 from .levels import Level, Settings, estimates
-from .step import Clipping, Row
+from .step import Clipping, Row, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +46,29 @@ class Table:
         self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> list[Row]:
         """Return the rows as views of a few tensors on `device`."""
-        parts = [self.timesteps, self.predict, self.update]
+        update = self.update.clone()
+        if self.clipping is None:
+            update[:, :, :2] += update[:, :, 2:3] * self.predict[:, None]
+            update[:, :, 2] = 0
+        parts = [self.timesteps, self.predict]
         parts += [] if self.log_ranges is None else [self.log_ranges]
-        on_device = [part.to(device=device, dtype=dtype).unbind() for part in parts]
-        return [Row(*row) for row in zip(*on_device, strict=True)]
+        times, predicts, *ranges = (part.to(device, dtype).unbind() for part in parts)
+        weights = _sparse(update, device, dtype)
+        return [Row(*row) for row in zip(times, predicts, weights, *ranges, strict=True)]
+
+
+def _sparse(update: Tensor, device: torch.device | str, dtype: torch.dtype) -> list[Weights]:
+    """Leave out of every row what no row of the table uses."""
+    used = (update != 0).any(dim=0)  # (1+K, 4+K)
+    used[:, 0] |= ~used.any(dim=1)
+    copied = ((update == used).all(dim=2).all(dim=0) & (used.sum(dim=1) == 1)).tolist()
+    columns = tuple(tuple(output.nonzero()[:, 0].tolist()) for output in used)
+    rows: list[Weights] = []
+    for matrix in update.to(device, dtype):
+        cells = zip(columns, copied, [output.unbind() for output in matrix], strict=True)
+        values = tuple(tuple(cell[i] for i in each if not copy) for each, copy, cell in cells)
+        rows.append(Weights(columns, values, of_clean=bool(used[:, 2].any())))
+    return rows
 
 
 def make_table(
@@ -74,7 +94,7 @@ def make_table(
     Raises ValueError for what is unknown, impossible or not implemented.
     """
     name, settings = resolve(config, scheduler)
-    family = FAMILIES[name]
+    family, double = FAMILIES[name], partial(torch.tensor, dtype=torch.float64)
     options = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
     settings = _with_options(name, settings, options)
     steps, skipped = _count_steps(settings, steps, start, strength)
@@ -86,20 +106,16 @@ def make_table(
     update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
-    ranges = solver.log_ranges
-    ranges = None if ranges is None else torch.tensor(ranges, dtype=torch.float64)
-    alphas, sigmas_ = torch.tensor(solver.levels, dtype=torch.float64).unbind(dim=1)
-    clean = [estimates(settings, level).clean for level in solver.levels]
     return Table(
         name=name,
         training_timesteps=settings["num_train_timesteps"],
-        timesteps=torch.tensor(solver.timesteps, dtype=torch.float64),
-        alphas=alphas,
-        sigmas=sigmas_,
-        predict=torch.tensor(clean, dtype=torch.float64),
+        timesteps=double(solver.timesteps),
+        alphas=double([level.alpha for level in solver.levels]),
+        sigmas=double([level.sigma for level in solver.levels]),
+        predict=double([estimates(settings, level).clean for level in solver.levels]),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(update)),
-        log_ranges=ranges,
+        log_ranges=None if solver.log_ranges is None else double(solver.log_ranges),
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
@@ -107,10 +123,9 @@ def make_table(
 
 def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> Settings:
     """Add what a run may set; refuse what the class does not take, or the config rules out."""
-    able = {key: each.options.split() for key, each in FAMILIES.items()}
     for option, value in options.items():
-        if value is not None and option not in able[name]:
-            takers = sorted(key for key in able if option in able[key])
+        takers = sorted(key for key, each in FAMILIES.items() if option in each.options.split())
+        if value is not None and name not in takers:
             raise ValueError(f"{name} takes no {option}; {', '.join(takers)} do")
     for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
         if options[option] is not None and not settings.get(flag, True):

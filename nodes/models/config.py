@@ -1,7 +1,7 @@
 """Reads a network's `config.json` and refuses by name what is not implemented."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -63,7 +63,7 @@ def _current_name(name: str, config: Mapping[str, Any], fields: set[str]) -> str
     return current if name not in fields and current in fields and current not in config else name
 
 
-def _current_types(types: Iterable[str]) -> tuple[str, ...]:
+def _current_types(types: Any) -> tuple[str, ...]:
     return tuple(block_type.removeprefix("UNetRes") for block_type in types)
 
 

@@ -58,15 +58,17 @@ def unet(
         )
     if not isinstance(model, UNet2DConditionModel):
         told = {
-            "text": text, "pooled_text": pooled_text, "size": size, "class_label": class_label,
+            "text": text, "pooled_text": pooled_text, "size": size,
             "guidance_scale": guidance_scale, "control": control, "adapter": adapter,
         }  # fmt: skip
         surplus = [f"`{name}`" for name, value in told.items() if value is not None]
         if surplus:
             raise ValueError(
-                f"this network is told nothing but the time: leave out {', '.join(surplus)}"
+                f"this network is told nothing but the time and, if it has classes, a class: "
+                f"leave out {', '.join(surplus)}"
             )
-        return model(inputs, timestep).float()
+        label = None if class_label is None else for_each(class_label, sample, "class labels")
+        return model(inputs, timestep, label).float()
     told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
     text = fitting_text(model.config, text, sample).to(dtype)
     return model(inputs, timestep, text, told, control, adapter or ()).float()

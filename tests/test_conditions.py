@@ -104,7 +104,7 @@ WRONG = {
         lambda: call_unet(network=build(UNet2DModel, {
             "sample_size": 8, "block_out_channels": [8], "norm_num_groups": 8, "in_channels": 4,
             "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]})),
-        "this network is told nothing but the time: leave out `text`",
+        "this network is told nothing but the time and, if it has classes, a class: leave out `text`",
     ),
     "picture of another size": (
         lambda: controlnet(build(ControlNetModel, reduced(CONTROLNETS["controlnet 1"])), torch.zeros(1, 3, 64, 96),

@@ -156,6 +156,37 @@ def test_a_null_stands_for_the_default():
     UNet2DConditionModel.from_config(SMALL_UNET | nulls)
 
 
+def test_the_names_of_the_oldest_files_are_understood():
+    new = {
+        "sample_size": 32, "layers_per_block": 1, "block_out_channels": [32, 64],
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "freq_shift": 1, "norm_num_groups": 16, "act_fn": "silu", "norm_eps": 1e-6, "attention_head_dim": 16,
+    }  # fmt: skip
+    old = {
+        "image_size": 32, "num_res_blocks": 1, "block_channels": [32, 64],
+        "down_blocks": ["UNetResDownBlock2D", "UNetResAttnDownBlock2D"],
+        "up_blocks": ["UNetResAttnUpBlock2D", "UNetResUpBlock2D"],
+        "downscale_freq_shift": 1, "resnet_num_groups": 16, "resnet_act_fn": "silu", "resnet_eps": 1e-6,
+        "num_head_channels": 16,
+    }  # fmt: skip
+    assert UNet2DModel.from_config(old).config == UNet2DModel.from_config(new).config
+    with pytest.raises(
+        ValueError, match="'resnet_act_fn' is implemented for 'silu' only, found 'mish'"
+    ):
+        UNet2DModel.from_config(old | {"resnet_act_fn": "mish"})
+    with pytest.raises(ValueError, match="unknown field 'image_size'"):
+        UNet2DModel.from_config(old | {"sample_size": 64})
+
+
+def test_what_training_left_behind_is_ignored():
+    left = {
+        "decay": 0.9999, "inv_gamma": 1.0, "min_decay": 0.0, "optimization_step": 37000, "power": 0.67,
+        "update_after_step": 0, "use_ema_warmup": False,
+    }  # fmt: skip
+    network = UNet2DConditionModel.from_config(SMALL_UNET | left)
+    assert network.config == UNet2DConditionModel.from_config(SMALL_UNET).config
+
+
 def test_a_missing_field_is_named():
     config = {key: value for key, value in SMALL_UNET.items() if key != "block_out_channels"}
     with pytest.raises(ValueError, match="the field 'block_out_channels' is missing"):

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend import attend
+from .layers import group_norm
 
 
 class Attention(nn.Module):
@@ -28,15 +29,19 @@ class Attention(nn.Module):
 
 
 class SpatialAttention(Attention):
-    """Self-attention of a feature map, added to it."""
+    """Self-attention of a feature map, added to it; `divisor` keeps the sum's variance."""
 
-    def __init__(self, width: int, heads: int, groups: int, eps: float) -> None:
+    def __init__(
+        self, width: int, heads: int, groups: int | None, eps: float, divisor: float = 1.0
+    ) -> None:
         super().__init__(width, width, heads, bias=True)
-        self.group_norm = nn.GroupNorm(groups, width, eps)
+        self.divisor = divisor
+        self.group_norm = group_norm(groups, width, eps)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: ARG002
         pixels = self.group_norm(x).flatten(2).transpose(1, 2)  # B HW C
-        return x + super().forward(pixels).transpose(1, 2).reshape(x.shape)
+        x = x + super().forward(pixels).transpose(1, 2).reshape(x.shape)
+        return x if self.divisor == 1 else x / self.divisor
 
 
 class GEGLU(nn.Module):

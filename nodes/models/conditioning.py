@@ -22,6 +22,7 @@ class ConditioningConfig(EncoderConfig):
     """
 
     in_channels: int = 4
+    norm_num_groups: int = 32
     cross_attention_dim: int = 1280
     attention_head_dim: int | tuple[int, ...] = 8
     use_linear_projection: bool = False
@@ -148,9 +149,7 @@ def embed_conditions(network: Conditioned, time: Tensor, conditions: Conditions)
     if network.class_embedding is not None and label is not None:
         if config.class_embed_type == "timestep":
             label = network.wave(label)
-        if label.is_floating_point():
-            label = label.to(time.dtype)
-        time = time + network.class_embedding(label)
+        time = time + embed_label(network.class_embedding, label, time.dtype)
     pooled, size = conditions.pooled_text, conditions.size
     if network.add_embedding is not None and pooled is not None and size is not None:
         width = _required(config, "addition_time_embed_dim")
@@ -160,6 +159,11 @@ def embed_conditions(network: Conditioned, time: Tensor, conditions: Conditions)
         told = torch.cat((pooled, numbers.reshape(len(size), -1)), dim=-1)
         time = time + network.add_embedding(told.to(time.dtype))
     return time
+
+
+def embed_label(embedding: nn.Module, label: Tensor, dtype: torch.dtype) -> Tensor:
+    """Embed class labels, numbers (B,) or vectors (B, D), in the precision of the network."""
+    return embedding(label.to(dtype) if label.is_floating_point() else label)
 
 
 def _check(network: Conditioned, conditions: Conditions) -> None:

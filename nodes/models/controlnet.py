@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .conditioning import ConditioningConfig, Conditions, embed_conditions, make_embeddings
 from .config import read_config
-from .unet import Residuals, UNetEncoder
+from .unet import TEXT_KINDS, Residuals, UNetEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class ControlNetModel(UNetEncoder):
     config: ControlNetModelConfig
 
     def __init__(self, config: ControlNetModelConfig) -> None:
-        super().__init__(config, "CrossAttn", config.attention, config.middle)
+        super().__init__(config, TEXT_KINDS, config.attention, config.middle)
         widths = config.block_out_channels
         embeddings = make_embeddings(config, self.time_width)
         self.class_embedding, self.add_embedding, self.encoder_hid_proj = embeddings

@@ -1,13 +1,23 @@
 """The UNet that both families share (arXiv:1505.04597, arXiv:2006.11239)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ResnetBlock2D, TimestepEmbedding, sinusoid
+from .layers import (
+    Downsample2D,
+    Resample,
+    ResnetBlock2D,
+    TimestepEmbedding,
+    Upsample2D,
+    double,
+    group_norm,
+    halve,
+    sinusoid,
+)
 from .unet_blocks import DownBlock, MakeAttention, MidBlock, UpBlock
 
 
@@ -22,7 +32,7 @@ class EncoderConfig:
     downsample_padding: int = 1
     flip_sin_to_cos: bool = True
     freq_shift: int = 0
-    norm_num_groups: int = 32
+    norm_num_groups: int | None = 32
     norm_eps: float = 1e-5
 
     def layers(self, level: int) -> int:
@@ -55,6 +65,21 @@ class Residuals(NamedTuple):
     middle: Tensor
 
 
+class LevelKind(NamedTuple):
+    """What a block type names: whether its level has attention, and what changes its size.
+
+    That is a convolution ("conv") or a residual block ("resnet").
+    """
+
+    attention: bool
+    resample: str = "conv"
+
+
+Kinds = Mapping[str, LevelKind]
+TEXT_KINDS: Kinds = {
+    "DownBlock2D": LevelKind(False), "CrossAttnDownBlock2D": LevelKind(True),
+    "UpBlock2D": LevelKind(False), "CrossAttnUpBlock2D": LevelKind(True),
+}  # fmt: skip
 Attention = Callable[[Place], nn.Module]
 Middle = Literal["attention", "plain", "narrow"] | None
 """The middle: two residual blocks around attention or without it, one alone, or nothing."""
@@ -63,12 +88,12 @@ Middle = Literal["attention", "plain", "narrow"] | None
 class UNetEncoder(nn.Module):
     """Down and across, each level told the time and, where it has attention, the text.
 
-    `attention` makes the attention of a place, for the levels whose block type starts with
-    `prefix`, and for the middle if it has one.
+    `attention` makes the attention of a place, for the levels whose kind has it, and for the
+    middle if it has one.
     """
 
     def __init__(
-        self, config: EncoderConfig, prefix: str, attention: Attention, middle: Middle
+        self, config: EncoderConfig, kinds: Kinds, attention: Attention, middle: Middle
     ) -> None:
         super().__init__()
         self.config = config
@@ -77,32 +102,41 @@ class UNetEncoder(nn.Module):
         self.time_width = 4 * widths[0]
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], self.time_width)
-        self.down_blocks = nn.ModuleList(
-            DownBlock(
-                widths[max(level - 1, 0)],
-                widths[level],
-                config.layers(level),
-                self.resnet,
-                _attentions(block_type, "DownBlock2D", prefix, attention, level),
-                config.downsample_padding if level < last else None,
-            )
-            for level, block_type in enumerate(config.down_block_types)
-        )
+        self.down_blocks = nn.ModuleList()
+        for level, block_type in enumerate(config.down_block_types):
+            kind = _kind(block_type, kinds, "Down")
+            attend = _attentions(kind, attention, "down", level)
+            self.down_blocks.append(self.down_block(level, kind, attend))
         self.mid_block = None
         if middle is not None:
             self.mid_block = MidBlock(
                 widths[last],
-                self.resnet,
+                self.middle_resnet,
                 (lambda layer: attention(Place("middle", last, layer)))
                 if middle == "attention"
                 else None,
                 resnets=1 if middle == "narrow" else 2,
             )
 
-    def resnet(self, inputs: int, outputs: int) -> ResnetBlock2D:
+    def resnet(self, inputs: int, outputs: int, resample: Resample | None = None) -> ResnetBlock2D:
         """Make a residual block of this network."""
         groups, eps = self.config.norm_num_groups, self.config.norm_eps
-        return ResnetBlock2D(inputs, outputs, self.time_width, groups, eps)
+        return ResnetBlock2D(inputs, outputs, self.time_width, groups, eps, resample=resample)
+
+    def middle_resnet(self, inputs: int, outputs: int) -> ResnetBlock2D:
+        """Make a residual block of the middle."""
+        return self.resnet(inputs, outputs)
+
+    def down_block(self, level: int, kind: LevelKind, attention: MakeAttention | None) -> nn.Module:
+        """Make a level of the way down."""
+        config, widths = self.config, self.config.block_out_channels
+        width, downsample = widths[level], None
+        if level < len(widths) - 1 and kind.resample == "conv":
+            downsample = Downsample2D(width, config.downsample_padding)
+        elif level < len(widths) - 1:
+            downsample = self.resnet(width, width, halve)
+        inputs, layers = widths[max(level - 1, 0)], config.layers(level)
+        return DownBlock(inputs, width, layers, self.resnet, attention, downsample)
 
     def embed_time(
         self, timestep: Tensor, sample: Tensor, guidance: Tensor | None = None
@@ -135,28 +169,31 @@ class UNet(UNetEncoder):
     """Down, across and up again; see UNetEncoder."""
 
     def __init__(
-        self, config: UNetConfig, prefix: str, attention: Attention, middle: Middle = "attention"
+        self, config: UNetConfig, kinds: Kinds, attention: Attention, middle: Middle = "attention"
     ) -> None:
-        super().__init__(config, prefix, attention, middle)
+        super().__init__(config, kinds, attention, middle)
         self.config = config
         widths = config.block_out_channels
-        last = len(widths) - 1
-        self.up_blocks = nn.ModuleList(
-            UpBlock(
-                widths[min(level + 1, last)],
-                widths[level],
-                widths[max(level - 1, 0)],
-                config.layers(level) + 1,
-                self.resnet,
-                _attentions(block_type, "UpBlock2D", prefix, attention, level),
-                upsample=level > 0,
-            )
-            for level, block_type in zip(
-                reversed(range(len(widths))), config.up_block_types, strict=True
-            )
-        )
-        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
+        self.up_blocks = nn.ModuleList()
+        levels = reversed(range(len(widths)))
+        for level, block_type in zip(levels, config.up_block_types, strict=True):
+            kind = _kind(block_type, kinds, "Up")
+            attend = _attentions(kind, attention, "up", level)
+            self.up_blocks.append(self.up_block(level, kind, attend))
+        self.conv_norm_out = group_norm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def up_block(self, level: int, kind: LevelKind, attention: MakeAttention | None) -> nn.Module:
+        """Make a level of the way up."""
+        widths, upsample = self.config.block_out_channels, None
+        width = widths[level]
+        if level > 0 and kind.resample == "conv":
+            upsample = Upsample2D(width)
+        elif level > 0:
+            upsample = self.resnet(width, width, double)
+        inputs, last_skip = widths[min(level + 1, len(widths) - 1)], widths[max(level - 1, 0)]
+        layers = self.config.layers(level) + 1
+        return UpBlock(inputs, width, last_skip, layers, self.resnet, attention, upsample)
 
     def predict(
         self,
@@ -176,13 +213,15 @@ class UNet(UNetEncoder):
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
-def _attentions(
-    block_type: str, plain: str, prefix: str, attention: Attention, level: int
-) -> MakeAttention | None:
-    if block_type not in (plain, prefix + plain):
-        allowed = f"'{plain}' and '{prefix}{plain}'"
+def _kind(block_type: str, kinds: Kinds, path: str) -> LevelKind:
+    known = [f"'{name}'" for name in kinds if path in name]
+    if block_type not in kinds or path not in block_type:
+        allowed = f"{', '.join(known[:-1])} and {known[-1]}"
         raise ValueError(f"block type '{block_type}' is not implemented, only {allowed}")
-    if block_type == plain:
-        return None
-    path = "down" if plain.startswith("Down") else "up"
-    return lambda layer: attention(Place(path, level, layer))
+    return kinds[block_type]
+
+
+def _attentions(
+    kind: LevelKind, attention: Attention, path: Literal["down", "up"], level: int
+) -> MakeAttention | None:
+    return (lambda layer: attention(Place(path, level, layer))) if kind.attention else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from .conditioning import ConditioningConfig, Conditions, Depths, embed_conditions, make_embeddings
 from .config import read_config
 from .layers import TimestepEmbedding
-from .unet import Place, Residuals, UNet, UNetConfig
+from .unet import TEXT_KINDS, Place, Residuals, UNet, UNetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class UNet2DConditionModel(UNet):
     config: UNet2DConditionModelConfig
 
     def __init__(self, config: UNet2DConditionModelConfig) -> None:
-        super().__init__(config, "CrossAttn", config.attention, config.middle)
+        super().__init__(config, TEXT_KINDS, config.attention, config.middle)
         if config.time_cond_proj_dim is not None:
             width = config.block_out_channels[0]
             self.time_embedding = TimestepEmbedding(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .layers import Downsample2D, ResnetBlock2D, Upsample2D
+from .layers import ResnetBlock2D
 
 MakeResnet = Callable[[int, int], ResnetBlock2D]
 MakeAttention = Callable[[int], nn.Module]
@@ -22,15 +22,13 @@ class DownBlock(nn.Module):
         layers: int,
         resnet: MakeResnet,
         attention: MakeAttention | None,
-        downsample_padding: int | None,
+        downsample: nn.Module | None,
     ) -> None:
         super().__init__()
         widths = [inputs, *[outputs] * (layers - 1)]
         self.resnets = nn.ModuleList(resnet(width, outputs) for width in widths)
         self.attentions = nn.ModuleList(map(attention, range(layers))) if attention else None
-        self.downsamplers = None
-        if downsample_padding is not None:
-            self.downsamplers = nn.ModuleList([Downsample2D(outputs, downsample_padding)])
+        self.downsamplers = nn.ModuleList([downsample]) if downsample else None
 
     def forward(
         self, x: Tensor, time: Tensor, text: Tensor | None, feature: Tensor | None = None
@@ -44,7 +42,7 @@ class DownBlock(nn.Module):
         if self.attentions and feature is not None:
             x = skips[-1] = x + feature
         if self.downsamplers:
-            x = self.downsamplers[0](x)
+            x = self.downsamplers[0](x, time)
             skips.append(x)
         if not self.attentions and feature is not None:  # as adapters were trained
             x = skips[-1] = x + feature
@@ -84,8 +82,7 @@ class UpBlock(nn.Module):
         layers: int,
         resnet: MakeResnet,
         attention: MakeAttention | None,
-        *,
-        upsample: bool,
+        upsample: nn.Module | None,
     ) -> None:
         super().__init__()
         widths = [inputs, *[outputs] * (layers - 1)]
@@ -94,7 +91,7 @@ class UpBlock(nn.Module):
             resnet(width + skip, outputs) for width, skip in zip(widths, skips, strict=True)
         )
         self.attentions = nn.ModuleList(map(attention, range(layers))) if attention else None
-        self.upsamplers = nn.ModuleList([Upsample2D(outputs)]) if upsample else None
+        self.upsamplers = nn.ModuleList([upsample]) if upsample else None
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None) -> Tensor:
         for layer, resnet in enumerate(self.resnets):
@@ -102,5 +99,5 @@ class UpBlock(nn.Module):
             x = self.attentions[layer](x, text) if self.attentions else x
         if self.upsamplers:
             height, width = skips[-1].shape[-2:]
-            x = self.upsamplers[0](x, (height, width))
+            x = self.upsamplers[0](x, time, (height, width))
         return x

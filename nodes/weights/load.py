@@ -10,8 +10,10 @@ from .component import StoredTensor
 
 Network = TypeVar("Network", bound=nn.Module)
 
-# Old names of the attention weights in checkpoints of before 2023, and what they are called now.
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# Old names of weights in checkpoints of before 2023, and what they are called now.
+OLD_NAMES = {
+    "query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0", "W": "weight",
+}  # fmt: skip
 OLDEST_NAMES = {
     "time_steps": "time_proj", "mid": "mid_block", "downsample_blocks": "down_blocks",
     "upsample_blocks": "up_blocks",

@@ -8,6 +8,7 @@ import torch
 
 from nodes.denoise import class_label, unet
 from nodes.models import UNet2DModel
+from nodes.weights.load import current_name
 
 ADM = {
     "sample_size": 64, "layers_per_block": 3, "num_class_embeds": 1000, "attention_head_dim": 64,
@@ -131,3 +132,8 @@ WRONG = {
 def test_what_does_not_fit_is_told_in_words(config, label, message):
     with pytest.raises(ValueError, match=message):
         UNet2DModel.from_config(config)(torch.zeros(1, 3, 16, 16), torch.tensor(1), label)
+
+
+def test_the_frequencies_old_files_hold_twice_are_read():
+    expected = UNet2DModel.from_config(SMALL_NCSN).state_dict()
+    assert current_name("time_proj.W", expected) == "time_proj.weight"

@@ -174,27 +174,50 @@ def test_a_part_alone_is_a_file_or_a_folder(tmp_path):
     )
 
 
-def test_a_pickle_and_an_old_autoencoder_are_converted(tmp_path):
-    convert("emoji-64", tmp_path / "new.safetensors")
-    with safe_open(tmp_path / "new.safetensors", "pt") as file:
-        metadata = {**file.metadata(), "modelspec.title": "Emoji"}
-    old = {"q": "query", "to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+def test_an_autoencoder_with_names_of_before_2023_is_converted(tmp_path):
+    current = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     shutil.copytree(EMOJI, tmp_path / "old")
     path = tmp_path / "old" / "vae" / "diffusion_pytorch_model.safetensors"
-    renamed = load_file(path)
-    for name in [name for name in renamed if ".attentions." in name]:
-        for new, previous in old.items():
-            if f".{new}." in name:
-                renamed[name.replace(f".{new}.", f".{previous}.")] = renamed.pop(name)
-                break
-    save_file(renamed, path)
-    convert(str(tmp_path / "old"), tmp_path / "from_old.safetensors")
-    same(load_file(tmp_path / "from_old.safetensors"), load_file(tmp_path / "new.safetensors"))
-    save_file(load_file(tmp_path / "new.safetensors"), tmp_path / "titled.safetensors", metadata)
-    convert(str(tmp_path / "titled.safetensors"), tmp_path / "titled")
-    convert(str(tmp_path / "titled"), tmp_path / "again.safetensors")
-    with safe_open(tmp_path / "again.safetensors", "pt") as file:
-        assert file.metadata()["modelspec.title"] == "Emoji"
+    tensors = load_file(path)
+    for name in [name for name in tensors if ".attentions." in name]:
+        for now, before in current.items():
+            if f".{now}." in name:
+                tensors[name.replace(f".{now}.", f".{before}.")] = tensors.pop(name)
+    save_file(tensors, path)
+    for source, target in (("emoji-64", "new.safetensors"), (tmp_path / "old", "old.safetensors")):
+        convert(str(source), tmp_path / target)
+    same(load_file(tmp_path / "old.safetensors"), load_file(tmp_path / "new.safetensors"))
+
+
+def test_what_a_file_says_of_itself_is_kept(tmp_path):
+    convert("emoji-64", tmp_path / "one.safetensors")
+    with safe_open(tmp_path / "one.safetensors", "pt") as file:
+        metadata = {**file.metadata(), "modelspec.title": "Emoji"}
+    save_file(load_file(tmp_path / "one.safetensors"), tmp_path / "titled.safetensors", metadata)
+    convert(str(tmp_path / "titled.safetensors"), tmp_path / "folder")
+    convert(str(tmp_path / "folder"), tmp_path / "two.safetensors")
+    with safe_open(tmp_path / "two.safetensors", "pt") as file:
+        assert file.metadata() == metadata
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("was_run", "w"))
+
+
+def test_a_pickle_is_read_as_data_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    convert("emoji-64", Path("vae.safetensors"), part="vae")
+    tensors = load_file("vae.safetensors")
+    torch.save({"state_dict": tensors, "epoch": 3}, "vae.ckpt")
+    assert main(["convert", "vae.ckpt", "out.safetensors"]) == 2
+    assert "is of no known family; the nearest is " in capsys.readouterr().err
+    torch.save({"state_dict": tensors, "callback": Malicious()}, "bad.ckpt")
+    assert main(["convert", "bad.ckpt", "out.safetensors"]) == 2
+    said = capsys.readouterr().err
+    assert "bad.ckpt is a pickle that wants to run code, so it was not opened" in said
+    assert "look for a safetensors file of the same weights" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"vae.safetensors", "vae.ckpt", "bad.ckpt"}
 
 
 def test_the_checker_of_pictures_has_no_place_in_a_single_file(tmp_path):

@@ -62,7 +62,15 @@ def _part(tensor: StoredTensor, shape: tuple[int, ...], index: int, count: int) 
 def _stacked(tensors: list[StoredTensor]) -> StoredTensor:
     first = tensors[0]
     shape = (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:])
-    return replace(first, shape=shape, read=lambda: torch.cat([each.read() for each in tensors]))
+
+    def read() -> Tensor:
+        return torch.cat([tensor.read() for tensor in tensors])
+
+    def release() -> None:
+        for tensor in tensors:
+            tensor.release()
+
+    return replace(first, shape=shape, read=read, release=release)
 
 
 SAME = Form(lambda tensor, _: [tensor], lambda tensors: tensors[0])

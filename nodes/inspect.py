@@ -60,7 +60,7 @@ def inspect_checkpoint(model: str) -> Report:
         "path": model,
         **report,
         "pipeline": index.get("_class_name"),
-        "families": families or matching_families(configs),
+        "families": families or matching_families(configs)[:1],
         **_facts(configs, schedulers),
         "components": {
             part: _measure(_kind(config, index.get(part)), components.get(part))

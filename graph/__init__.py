@@ -21,6 +21,7 @@ from .kinds import Ambient, Kind, describe
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_types
 from .prune import prune
+from .schema import graph_schema
 
 __all__ = [
     "Ambient",
@@ -44,6 +45,7 @@ __all__ = [
     "bind",
     "describe",
     "did_you_mean",
+    "graph_schema",
     "load",
     "load_text",
     "node",

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+_BOLD, _RED, _CYAN = "1", "1;31", "36"  # as terminals number them
+
 
 @dataclass(frozen=True)
 class Place:
@@ -29,14 +31,23 @@ class Finding:
     help: str | None = None
 
     def __str__(self) -> str:
+        return self.render()
+
+    def render(self, *, colour: bool = False) -> str:
+        """Write the finding as text: place, message, source line with a caret, help."""
+
+        def paint(text: str, code: str) -> str:
+            return f"\033[{code}m{text}\033[0m" if colour else text
+
         if self.place is None:
-            lines = [f"error: {self.message}"]
+            lines = [f"{paint('error', _RED)}: {paint(self.message, _BOLD)}"]
         else:
-            lines = [f"{self.place}: {self.message}"]
+            lines = [f"{self.place}: {paint(self.message, _BOLD)}"]
             if self.place.excerpt:
-                lines += [f"  {self.place.excerpt}", " " * (self.place.column + 1) + "^"]
+                caret = " " * (self.place.column + 1) + paint("^", _RED)
+                lines += [f"  {self.place.excerpt}", caret]
         if self.help:
-            lines.append(f"  help: {self.help}")
+            lines.append(f"  {paint('help', _CYAN)}: {self.help}")
         return "\n".join(lines)
 
 

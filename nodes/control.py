@@ -36,7 +36,7 @@ def load_controlnet(
     sha256: Digest = None,
 ) -> ControlNetModel:
     """Load a ControlNet (arXiv:2302.05543), of its own repository or of a folder with others."""
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     return build_network(ControlNetModel.from_config, found, device, dtype)
 
 
@@ -51,7 +51,7 @@ def load_adapter(
     sha256: Digest = None,
 ) -> T2IAdapter:
     """Load a T2I-Adapter (arXiv:2302.08453)."""
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     return build_network(T2IAdapter.from_config, found, device, dtype)
 
 

@@ -19,7 +19,7 @@ from .models import (
     UNet2DModel,
     pack,
 )
-from .weights import Component, check_digests, find_component, load_weights
+from .weights import Component, check_digests, find_component, load_weights, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
 Model = Annotated[
@@ -51,7 +51,7 @@ def load_unet(
     sha256: Digest = None,
 ) -> UNet:
     """Load the network that predicts the noise, of the class that its config names."""
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     return build_network(_named(UNETS, found, model, subfolder), found, device, dtype)
 
 
@@ -69,7 +69,7 @@ def load_vae(
 
     It is in float32 where float16 is asked and its config says that it overflows.
     """
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     build = _named(AUTOENCODERS, found, model, subfolder)
     with torch.device("meta"):
         overflows = build(found.config).overflows
@@ -94,8 +94,14 @@ def find_part(
     revision: str | None,
     variant: str | None,
     sha256: str | list[str] | None,
+    device: torch.device,
 ) -> Component:
-    """Find a part of a checkpoint and hold its files to the digests that the graph pins."""
+    """Find a part of a checkpoint and hold its files to the digests that the graph pins.
+
+    For the meta device, where a network is its shapes, that is the config alone.
+    """
+    if device.type == "meta":
+        return Component(read_config(model, subfolder, "config.json", revision), {})
     found = find_component(model, subfolder, revision, variant)
     if sha256 is not None:
         files = sorted({tensor.file for tensor in found.tensors.values()})
@@ -109,4 +115,6 @@ def build_network(
     """Build a network of its config without weights, then give it its weights."""
     with torch.device("meta"):
         network = build(found.config)
+    if device.type == "meta":
+        return network.to(dtype).eval().requires_grad_(False)
     return pack(load_weights(network, found.tensors, device, dtype))

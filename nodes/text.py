@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from graph import node
 
@@ -68,14 +68,17 @@ def load_text_encoder(
     """Load the text encoder of CLIP (arXiv:2103.00020), with a projection if its config has it."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     kinds = {kind.__name__: kind for kind in (CLIPTextModel, CLIPTextModelWithProjection)}
     name = str((found.config.get("architectures") or ["CLIPTextModel"])[0])
     if name not in kinds:
         raise ValueError(f"'{model}' has a {name} in {subfolder}, expected {' or '.join(kinds)}")
     with torch.device("meta"):
         clip = kinds[name](CLIPTextConfig.from_dict(dict(found.config)))
-    load_weights(clip, _named_as_here(found.tensors, clip.state_dict()), device, dtype)
+    if device.type == "meta":
+        nn.Module.to(clip, dtype)
+    else:
+        load_weights(clip, _named_as_here(found.tensors, clip.state_dict()), device, dtype)
     embeddings: Any = getattr(clip, "text_model", clip).embeddings
     # Not in the file, as it only counts.
     embeddings.position_ids = torch.arange(clip.config.max_position_embeddings, device=device)[None]

@@ -24,15 +24,16 @@ def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> R
     lines = [
         f"'{call.name}' ({call.node.name}) failed: {type(error).__name__}: {error}",
         f"  raised at {last.filename}:{last.lineno}",
-        *(f"  {name}: {_brief(value)}" for name, value in arguments.items()),
+        *(f"  {name}: {brief(value)}" for name, value in arguments.items()),
     ]
     return RunError(call.place, "\n".join(lines))
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """Say in a few words what a value is, without showing its numbers."""
     if isinstance(value, torch.Tensor):
         shape = "×".join(str(side) for side in value.shape) or "scalar"
-        return f"{shape} {_brief(value.dtype)} on {value.device}"
+        return f"{shape} {brief(value.dtype)} on {value.device}"
     if isinstance(value, torch.device | torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, str | int | float | bool | None):

@@ -8,10 +8,13 @@ from typing import Protocol, cast
 
 from graph import GraphError
 
-from .shared import OK, WRONG, add_shared_options, prepare
+from .shared import OK, WRONG, add_shared_options, prepare, print_findings
 
 # What the first word may be, besides a graph: a module of this folder, and its line in the help.
 VERBS = {
+    "check": ("GRAPH [name=value ...] [--cost]", "check names, types and shapes; loads no weights"),
+    "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
+    "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
     "nodes": ("[NAME]", "list the node types, or describe one"),
@@ -68,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(given)
         return verb.run(given)
     except GraphError as error:
-        print(error, file=sys.stderr)
+        print_findings(error.findings, sys.stderr)
         return WRONG
 
 

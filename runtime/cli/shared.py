@@ -4,7 +4,9 @@ import argparse
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 from graph import Finding, GraphError
 
@@ -16,6 +18,13 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--nodes", action="append", default=[], metavar="FILE", help="a file of your own nodes")
     option("--offline", action="store_true", help="use only what is on this machine")
+
+
+def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
+    """Print what is wrong, in colour on a terminal unless NO_COLOR is set (no-color.org)."""
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    for finding in findings:
+        print(finding.render(colour=colour), file=stream)
 
 
 def prepare(given: argparse.Namespace) -> None:

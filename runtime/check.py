@@ -1,0 +1,224 @@
+"""Runs a graph on the meta device, where tensors have shapes and types but hold no numbers.
+
+The nodes themselves are the rules: what they refuse there, they would refuse in a run. Models are
+built of their configs alone, loops are walked one step deep, and nothing is saved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from graph import Block, Call, Finding, Graph, GraphError, ListOf, Loop, Place, Value, prune
+
+from .errors import brief
+from .evaluate import UNKNOWN, arguments_of, common_length, last_uses, value_of
+from .live_bytes import LiveBytes
+from .plan import share_equal_calls
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one block takes: floating-point operations of one call, times the calls of a run.
+
+    `parameters` and `weight_bytes` are those of the models that a loader gave.
+    """
+
+    name: str
+    node: str
+    calls: int
+    flops: int
+    parameters: int
+    weight_bytes: int
+
+
+@dataclass
+class Report:
+    """What a check found: mistakes, the value of every block in words, and what they cost.
+
+    `unchecked` names the blocks that need numbers, so that shapes alone do not tell their value.
+    `peak_bytes` are the most that weights and tensors hold together at one time.
+    """
+
+    findings: list[Finding] = field(default_factory=list[Finding])
+    shapes: dict[str, str] = field(default_factory=dict[str, str])
+    costs: list[Cost] = field(default_factory=list[Cost])
+    unchecked: list[str] = field(default_factory=list[str])
+    peak_bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Count the floating-point operations of the whole run."""
+        return sum(cost.calls * cost.flops for cost in self.costs)
+
+
+def check_shapes(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
+    """Run a graph without numbers; inputs that must be given and are not stay unknown."""
+    plan = share_equal_calls(prune(graph))
+    machine = {"device": torch.device("meta"), "dtype": dtype}
+    unset = dict.fromkeys(graph.inputs, UNKNOWN)
+    check = _Check(machine, Report(), LiveBytes())
+    with torch.no_grad(), check.live:
+        check.blocks(plan.blocks, unset | dict(inputs), 1, last_uses(plan))
+    check.report.peak_bytes = check.live.peak
+    check.report.findings = list(GraphError(check.report.findings).findings)
+    return check.report
+
+
+@dataclass
+class _Check:
+    machine: Mapping[str, Any]
+    report: Report
+    live: LiveBytes
+
+    def blocks(
+        self,
+        blocks: tuple[Block, ...],
+        values: dict[str, Any],
+        times: int,
+        uses: Mapping[int, list[str]],
+    ) -> None:
+        for position, block in enumerate(blocks):
+            if isinstance(block, Loop):
+                values[block.name] = self.loop(block, values, times)
+            else:
+                values[block.name] = self.call(block, values, times)
+            for name in uses.get(position, ()):
+                values.pop(name, None)
+
+    def call(self, call: Call, values: Mapping[str, Any], times: int) -> Any:
+        """Call a node whether or not its `when` holds, for it may hold at another step."""
+        arguments = arguments_of(call, values, self.machine)
+        if call.node.effect or _is_unknown(list(arguments.values())):
+            return UNKNOWN
+        before = self.live.peak
+        counter = FlopCounterMode(display=False)
+        try:
+            with counter:
+                value = call.node.function(**arguments)
+        except Exception as error:
+            if _needs_numbers(error):
+                self.report.unchecked.append(call.name)
+            else:
+                self.report.findings.append(_finding(call, arguments, error))
+            return UNKNOWN
+        modules = list(_modules(value)) if not _holds_module(arguments) else []
+        if modules:  # weights are converted as they are read: a loader holds what it gives
+            self.live.peak = max(before, self.live.now)
+        weights = [weight for module in modules for weight in module.parameters()]
+        self.report.costs.append(
+            Cost(
+                call.name, call.node.name, times, counter.get_total_flops(),
+                sum(weight.numel() for weight in weights),
+                sum(weight.nbytes for weight in weights),
+            )
+        )  # fmt: skip
+        self.report.shapes[call.name] = shape_words(value)
+        return value
+
+    def loop(self, loop: Loop, values: dict[str, Any], times: int) -> Any:
+        sequences = {key: value_of(value, values) for key, value in loop.sequences.items()}
+        start = {key: value_of(carry.start, values) for key, carry in loop.carry.items()}
+        if _is_unknown(list(sequences.values())):
+            return UNKNOWN
+        try:
+            steps = common_length(loop, sequences)
+        except Exception as error:
+            message = getattr(error, "message", str(error))
+            self.report.findings.append(Finding(loop.place, message))
+            return UNKNOWN
+        if steps == 0:
+            return start | {key: list[Any]() for key in loop.collect}
+        values |= {loop.variable(key): next(iter(sequence)) for key, sequence in sequences.items()}
+        values |= {loop.variable(key): value for key, value in start.items()}
+        self.blocks(loop.body, values, times * steps, {})
+        state = {key: value_of(carry.then, values) for key, carry in loop.carry.items()}
+        for key, carry in loop.carry.items():
+            self.compare_carry(key, start[key], state[key], carry.then, loop.place)
+        collected = {key: [value_of(item, values)] * steps for key, item in loop.collect.items()}
+        inner = [loop.variable(key) for key in (*sequences, *state)]
+        for name in inner + [block.name for block in loop.body]:
+            values.pop(name, None)
+        return state | collected
+
+    def compare_carry(self, key: str, start: Any, then: Any, value: Value, place: Place) -> None:
+        entered, left = shape_words(start), shape_words(then)
+        if not _is_unknown([start, then]) and entered != left:
+            self.report.findings.append(
+                Finding(
+                    value.place or place,
+                    f"carry '{key}' enters a step as {entered} and leaves it as {left}",
+                    "what is handed from step to step must keep its shape and precision",
+                )
+            )
+
+
+def shape_words(value: Any) -> str:
+    """Say in a few words what a value is: a tensor's sides and type, a model's class."""
+    if value is None or isinstance(value, str | int | float | Tensor):
+        return brief(value).removesuffix(" on meta")
+    if isinstance(value, list | tuple):
+        names: tuple[str, ...] = getattr(cast("Any", value), "_fields", ())
+        items = [shape_words(item) for item in cast("list[Any]", value)]
+        if names:
+            return ", ".join(f"{name} {item}" for name, item in zip(names, items, strict=True))
+        same = len(set(items)) == 1 and len(items) > 1
+        return f"{len(items)} of {items[0]}" if same else f"[{', '.join(items)}]"
+    return type(value).__name__
+
+
+def _is_unknown(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_is_unknown(item) for item in cast("list[Any]", value))
+    if isinstance(value, dict):
+        return any(_is_unknown(item) for item in cast("dict[str, Any]", value).values())
+    return value is UNKNOWN
+
+
+def _modules(value: Any) -> Iterator[nn.Module]:
+    """Walk over the models in a value: it is one, or a tuple or dataclass that holds some."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, tuple):
+        for item in cast("tuple[Any, ...]", value):
+            yield from _modules(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from _modules(getattr(value, name))
+
+
+def _holds_module(arguments: Mapping[str, Any]) -> bool:
+    return any(next(_modules(value), None) is not None for value in arguments.values())
+
+
+def _needs_numbers(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and "meta" in text and "device" not in text
+
+
+def _finding(call: Call, arguments: Mapping[str, Any], error: Exception) -> Finding:
+    """Place a node's refusal at the argument that its message names first, if it names one."""
+    if isinstance(error, ValueError | OSError):
+        words = re.findall(r"`(\w+)`|^(\w+) must", str(error))
+        named = [name for pair in words for name in pair if name in call.arguments]
+        value = call.arguments[named[0]] if named else None
+        place = value.place if value is not None and not isinstance(value, ListOf) else None
+        said = error
+        if isinstance(error, OSError) and error.strerror:
+            said = f"'{error.filename}': {error.strerror}"
+        return Finding(place or call.place, f"'{call.name}' ({call.node.name}): {said}")
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    inputs = ", ".join(
+        f"{name} {shape_words(value)}"
+        for name, value in arguments.items()
+        if name in call.arguments
+    )
+    return Finding(
+        call.place, f"'{call.name}' ({call.node.name}): {first}", f"it was given {inputs}"
+    )

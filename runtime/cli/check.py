@@ -1,0 +1,110 @@
+"""`run-graph check`: names, types, shapes and cost of a graph, before a weight is read."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from graph import Finding, Graph, GraphError, load, parse_inputs
+
+from ..check import Report, check_shapes
+from ..place import choose_device, choose_dtype
+from .shared import OK, WRONG, print_findings
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take a graph and its inputs."""
+    option = parser.add_argument
+    option("graph", metavar="GRAPH")
+    option("inputs", nargs="*", metavar="name=value")
+    option("--cost", action="store_true", help="print what every block costs")
+    option("--dtype", default="auto", help="the precision of the networks")
+    option("--json", action="store_true", help="print findings, shapes and costs as JSON")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print what is wrong with the graph, or that nothing is."""
+    absent: list[str] = []
+    try:
+        graph = load(given.graph)
+        inputs = parse_inputs(graph, given.inputs)
+        absent = [key for key, it in graph.inputs.items() if it.required and key not in inputs]
+        report = _report(graph, inputs, given.dtype)
+    except GraphError as error:
+        if not given.json:
+            raise
+        report = Report(findings=list(error.findings))
+    if given.json:
+        print(json.dumps(_as_data(report), indent=2))
+    elif report.findings:
+        print_findings(report.findings, sys.stderr)
+    else:
+        print(f"{given.graph}: names, types and shapes are right")
+        if absent:
+            print(f"not given, nor checked what hangs on it: {', '.join(absent)}")
+        if report.unchecked:
+            print(f"not known before the run: the values of {', '.join(report.unchecked)}")
+    if given.cost and not given.json:
+        print(_table(report))
+    return WRONG if report.findings else OK
+
+
+def _report(graph: Graph, given: Mapping[str, Any], wish: str) -> Report:
+    inputs = {name: entry.default for name, entry in graph.inputs.items() if not entry.required}
+    try:
+        dtype = choose_dtype(wish, choose_device("auto"))
+    except ValueError as error:
+        raise GraphError([Finding(None, str(error))]) from error
+    return check_shapes(graph, {**inputs, **given}, dtype)
+
+
+def _as_data(report: Report) -> dict[str, Any]:
+    findings: list[dict[str, Any]] = []
+    for finding in report.findings:
+        place = finding.place
+        where = {"file": place.file, "line": place.line, "column": place.column} if place else {}
+        findings.append({**where, "message": finding.message, "help": finding.help})
+    return {
+        "findings": findings,
+        "shapes": report.shapes,
+        "costs": [asdict(cost) for cost in report.costs],
+        "unchecked": report.unchecked,
+        "flops": report.flops,
+        "peak_bytes": report.peak_bytes,
+    }
+
+
+def _table(report: Report) -> str:
+    """List the blocks that compute or hold weights, then the sums."""
+    rows = [("block", "node", "calls", "FLOPs a call", "FLOPs", "parameters", "weights")]
+    weights = sum(cost.weight_bytes for cost in report.costs)
+    parameters = sum(cost.parameters for cost in report.costs)
+    for cost in report.costs:
+        if cost.flops or cost.parameters:
+            total = cost.calls * cost.flops
+            own = (_number(cost.parameters), _number(cost.weight_bytes, "B"))
+            counted = (str(cost.calls), _number(cost.flops), _number(total))
+            rows.append((cost.name, cost.node, *counted, *own))
+    rows.append(("whole run", "", "", "", _number(report.flops), _number(parameters),
+                 _number(weights, "B")))  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    peak = _number(report.peak_bytes, "B")
+    return "\n".join([*lines, f"weights and tensors hold {peak} together at the most"])
+
+
+def _number(value: int, unit: str = "") -> str:
+    for size, prefix in _PREFIXES:
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value} {unit}".rstrip() if value else "-"

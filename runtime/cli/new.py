@@ -1,0 +1,33 @@
+"""`run-graph new`: a graph of one's own, to begin with."""
+
+import argparse
+from pathlib import Path
+
+from graph import Finding, GraphError, did_you_mean, load, shipped_graphs
+
+from .schema import schema_text
+from .shared import OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take the name of the new graph, and of the one to begin from."""
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--from", dest="origin", default="sd15", metavar="GRAPH")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write a copy of a shipped graph, and beside it the schema that the editor completes from."""
+    names = list(shipped_graphs())
+    if given.origin not in names:
+        message = f"there is no shipped graph '{given.origin}'"
+        help = did_you_mean(given.origin, names) or f"there are {', '.join(names)}"
+        raise GraphError([Finding(None, message, help)])
+    target = Path(given.name).with_suffix(".yaml")
+    if target.exists():
+        raise GraphError([Finding(None, f"{target} is there already", "take another name")])
+    target.write_text(load(given.origin).source, encoding="utf-8")
+    schema = target.with_name("graph.schema.json")
+    schema.write_text(schema_text(), encoding="utf-8")
+    print(f"wrote {target}, and {schema} for your editor")
+    print(f"run-graph check {target}    # then edit it, and check again")
+    return OK

@@ -1,12 +1,13 @@
 """Between latents, pictures and files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from PIL import Image as Picture
 from PIL import ImageOps
 from pydantic import AfterValidator, Field
+from torch.nn import functional
 
 from graph import node
 
@@ -106,3 +107,51 @@ def load_image(path: str) -> Image:
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = pixels.reshape(picture.height, picture.width, 3)
     return pixels.permute(2, 0, 1)[None].float() / 255  # 1 3 H W
+
+
+Side = Annotated[int, Field(ge=8, le=16384)] | Literal["auto"]
+Pixels = Annotated[int, Field(ge=0)]
+
+
+@node
+def resize_image(
+    image: Image,
+    width: Side = "auto",
+    height: Side = "auto",
+    multiple: Annotated[int, Field(ge=1, description="of which `auto` sides are made")] = 8,
+    crop: Annotated[bool, Field(description="keep the proportions, cut what is over")] = False,
+) -> Image:
+    """Resize pictures; `auto` is a picture's own side, down to a multiple of eight.
+
+    Bicubic and free of aliasing; `crop` keeps the centre, otherwise a picture is stretched.
+    """
+    sizes = zip(image.shape[-2:], (height, width), strict=True)
+    tall, wide = (own // multiple * multiple if side == "auto" else side for own, side in sizes)
+    if min(tall, wide) < 1:
+        raise ValueError(f"`image` is smaller than {multiple} pixels: give `width` and `height`")
+    if crop:
+        image = _centre(image, tall, wide)
+    if tuple(image.shape[-2:]) == (tall, wide):
+        return image
+    resized = functional.interpolate(image, (tall, wide), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _centre(image: Image, tall: int, wide: int) -> Image:
+    """Cut out the largest part of the middle that has the proportions of a size."""
+    own_tall, own_wide = image.shape[-2:]
+    cut_tall = min(own_tall, round(own_wide * tall / wide))
+    cut_wide = min(own_wide, round(own_tall * wide / tall))
+    top, left = (own_tall - cut_tall) // 2, (own_wide - cut_wide) // 2
+    return image[..., top : top + cut_tall, left : left + cut_wide]
+
+
+@node
+def crop_image(image: Image, left: Pixels, top: Pixels, width: Pixels, height: Pixels) -> Image:
+    """Cut a rectangle out of pictures; raises ValueError where it reaches beyond them."""
+    tall, wide = image.shape[-2:]
+    if left + width > wide or top + height > tall:
+        raise ValueError(
+            f"the rectangle ends at {left + width}, {top + height}, and `image` is {wide}×{tall}"
+        )
+    return image[..., top : top + height, left : left + width]

@@ -90,10 +90,26 @@ def noise(
     channels = vae.channels if vae else unet.config.in_channels  # type: ignore[union-attr]
     native = unet.config.sample_size * factor if unet and unet.config.sample_size else None
     sides = (_latents("height", height, native, factor), _latents("width", width, native, factor))
-    seeds = tuple(range(seed, seed + count))
+    return _drawn(schedule, (channels, *sides), device, seed, count)
+
+
+@node
+def noise_like(
+    schedule: Schedule,
+    latents: Latents,
+    seed: Annotated[int, Field(ge=0, description="the same seed gives the same picture")] = 0,
+    count: Annotated[int, Field(ge=1, description="pictures; number k has seed + k")] = 1,
+) -> Noise:
+    """Draw the noise of a run that begins with a picture, in the shape of its latents."""
+    return _drawn(schedule, tuple(latents.shape[1:]), latents.device, seed, count)
+
+
+def _drawn(
+    schedule: Schedule, shape: tuple[int, ...], device: torch.device, seed: int, count: int
+) -> Noise:
     noisy, first = schedule.table.noisy, schedule.first
     own, earlier = noisy[first : first + len(schedule)], sum(noisy[:first])
-    fresh = FreshNoise(seeds, (channels, *sides), own, device, earlier)
+    fresh = FreshNoise(tuple(range(seed, seed + count)), shape, own, device, earlier)
     return Noise(fresh.initial(), fresh)
 
 

@@ -1,6 +1,7 @@
 """The sampler as nodes: its table, its first state, its one step."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -75,6 +76,37 @@ def start_from(schedule: Schedule, latents: Latents, noise: Latents) -> State:
     table, first = schedule.table, schedule.first
     alpha, sigma = float(table.alphas[first]), float(table.sigmas[first])
     return _empty(schedule, alpha * latents + sigma * noise)
+
+
+@dataclass(frozen=True)
+class NoisyLatents:
+    """A picture after every step of a schedule: as noisy as the sample is by then."""
+
+    latents: Latents
+    noise: Latents
+    levels: tuple[tuple[float, float], ...]  # alpha, sigma
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, index: int) -> Latents:
+        alpha, sigma = self.levels[index]
+        return alpha * self.latents + sigma * self.noise
+
+    def __iter__(self) -> Iterator[Latents]:
+        return (self[index] for index in range(len(self)))
+
+
+@node
+def noisy_after_steps(schedule: Schedule, latents: Latents, noise: Latents) -> NoisyLatents:
+    """Make a picture as noisy as the sample is after every step, and clean after the last.
+
+    What a mask keeps of a picture is taken from it, step by step.
+    """
+    alphas, sigmas = schedule.table.alphas.tolist(), schedule.table.sigmas.tolist()
+    levels = (*zip(alphas, sigmas, strict=True), (1.0, 0.0))
+    begin = schedule.first + 1
+    return NoisyLatents(latents, noise, levels[begin : begin + len(schedule)])
 
 
 def _empty(schedule: Schedule, sample: Latents) -> State:

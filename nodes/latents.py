@@ -1,0 +1,67 @@
+"""Latents as they are: resized, put together, mixed."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from graph import node
+
+from .kinds import Latents, Mask, State
+
+
+@node
+def resize_latents(
+    latents: Latents,
+    scale: Annotated[float, Field(gt=0, description="2 = twice as wide and high")],
+    method: Literal["nearest-exact", "bilinear", "bicubic", "area"] = "nearest-exact",
+) -> Latents:
+    """Resize latents, to be denoised further at another size."""
+    sides = [max(1, round(scale * side)) for side in latents.shape[-2:]]
+    return functional.interpolate(latents, sides, mode=method)
+
+
+@node
+def composite_latents(latents: Latents, onto: Latents, mask: Mask) -> Latents:
+    """Put latents onto others where the mask says so.
+
+    The mask of a picture is taken at every latent's first pixel, as in diffusers; what is given
+    once serves all pictures.
+    """
+    if latents.shape[-2:] != onto.shape[-2:]:
+        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (latents, onto)]
+        raise ValueError(f"`latents` is {sizes[0]}, `onto` is {sizes[1]}")
+    small = functional.interpolate(mask.to(latents), latents.shape[-2:], mode="nearest")
+    return torch.lerp(onto.to(latents), latents, small)
+
+
+@node
+def interpolate_latents(
+    first: Latents,
+    second: Latents,
+    amount: Annotated[float, Field(ge=0, le=1, description="0 = the first, 1 = the second")],
+) -> Latents:
+    """Go from one noise to another along the sphere that both lie on (slerp).
+
+    Straight between them noise would be weaker than the network expects. Parallel latents, which
+    have no arc between them, are mixed straight.
+    """
+    dims = (1, 2, 3)
+    lengths = [torch.linalg.vector_norm(part, dim=dims, keepdim=True) for part in (first, second)]
+    cosine = (first * second).sum(dims, keepdim=True) / (lengths[0] * lengths[1])
+    angle = cosine.clamp(-1, 1).acos()  # B 1 1 1
+    arc = (((1 - amount) * angle).sin() * first + (amount * angle).sin() * second) / angle.sin()
+    return torch.where(cosine.abs() > 0.9995, torch.lerp(first, second, amount), arc)
+
+
+@node
+def repeat_latents(latents: Latents, count: Annotated[int, Field(ge=1)]) -> Latents:
+    """Repeat latents, all of them so many times in a row."""
+    return latents.repeat(count, 1, 1, 1)
+
+
+@node
+def keep(state: State, latents: Latents, mask: Mask) -> State:
+    """Put back what the mask keeps, so that a step has changed only the rest."""
+    return state._replace(sample=composite_latents(state.sample, latents, mask))

@@ -1,0 +1,115 @@
+"""Where a picture is to change."""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+from PIL import Image as Picture
+from PIL import ImageOps
+from pydantic import Field
+from torch.nn import functional
+
+from graph import node
+
+from .image import Pixels
+from .kinds import Image, Latents, Mask
+
+
+@node
+def load_mask(path: str) -> Mask:
+    """Load a mask: white is repainted, black is kept, as in diffusers."""
+    with Picture.open(Path(path).expanduser()) as file:
+        picture = ImageOps.exif_transpose(file).convert("L")
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.reshape(1, 1, picture.height, picture.width).float() / 255  # 1 1 H W
+
+
+@node
+def resize_mask(mask: Mask, image: Image) -> Mask:
+    """Resize a mask to the size of a picture and make it hard: repainted is what is half white."""
+    return (functional.interpolate(mask, image.shape[-2:], mode="area") >= 0.5).to(mask)
+
+
+@node
+def grow_mask(
+    mask: Mask, pixels: Annotated[int, Field(description="to every side; below 0 = shrink")]
+) -> Mask:
+    """Grow the part that is repainted by so many pixels to every side."""
+    window = 2 * abs(pixels) + 1
+    sign = 1 if pixels >= 0 else -1
+    return sign * functional.max_pool2d(sign * mask, window, stride=1, padding=abs(pixels))
+
+
+@node
+def blur_mask(mask: Mask, sigma: Annotated[float, Field(gt=0, description="in pixels")]) -> Mask:
+    """Soften the edge of a mask by a Gaussian, cut at three sigma."""
+    reach = max(1, round(3 * sigma))
+    places = torch.arange(-reach, reach + 1, dtype=mask.dtype, device=mask.device)
+    weights = (-0.5 * (places / sigma) ** 2).exp()
+    weights = (weights / weights.sum())[None, None]  # 1 1 window
+    padded = functional.pad(mask, (reach,) * 4, mode="replicate")
+    down = functional.conv2d(padded, weights[..., None])
+    return functional.conv2d(down, weights[..., None, :])
+
+
+@node
+def cover(image: Image, mask: Mask) -> Image:
+    """Cover with grey what is repainted, as inpainting networks are shown a picture."""
+    return torch.where(_over(image, mask) >= 0.5, 0.5, image)
+
+
+@node
+def paste(image: Image, onto: Image, mask: Mask) -> Image:
+    """Paste pictures onto another where the mask says so: what it keeps stays exactly as it is."""
+    if image.shape[-2:] != onto.shape[-2:]:
+        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (image, onto)]
+        raise ValueError(f"`image` is {sizes[0]}, `onto` is {sizes[1]}")
+    return torch.lerp(onto.to(image), image, _over(image, mask))
+
+
+class Widened(NamedTuple):
+    """A picture with room around it, and the mask of that room."""
+
+    image: Image
+    mask: Mask
+
+
+@node
+def widen(
+    image: Image,
+    left: Pixels = 0,
+    top: Pixels = 0,
+    right: Pixels = 0,
+    bottom: Pixels = 0,
+    overlap: Annotated[
+        int, Field(ge=0, description="pixels of the picture along a new side that are repainted")
+    ] = 0,
+) -> Widened:
+    """Give a picture room to be continued in; its edge pixels are repeated into it."""
+    tall, wide = image.shape[-2:]
+    rows = slice(overlap if top else 0, tall - overlap if bottom else tall)
+    columns = slice(overlap if left else 0, wide - overlap if right else wide)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        raise ValueError(f"`overlap` {overlap} leaves nothing of `image`, which is {wide}×{tall}")
+    mask, sides = torch.ones_like(image[:1, :1]), (left, right, top, bottom)
+    mask[..., rows, columns] = 0
+    return Widened(
+        functional.pad(image, sides, mode="replicate"), functional.pad(mask, sides, value=1.0)
+    )
+
+
+@node
+def inpainting_channels(mask: Mask, covered: Latents) -> Latents:
+    """Put a mask and the latents of the covered picture together, as inpainting networks read them.
+
+    The mask is taken at every latent's first pixel, as in diffusers.
+    """
+    small = functional.interpolate(mask.to(covered), covered.shape[-2:], mode="nearest")
+    return torch.cat(((small >= 0.5).to(covered), covered), dim=1)  # B 5 H W
+
+
+def _over(image: Image, mask: Mask) -> Mask:
+    if mask.shape[-2:] != image.shape[-2:]:
+        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (mask, image)]
+        raise ValueError(f"`mask` is {sizes[0]}, the picture is {sizes[1]}: resize_mask fits it")
+    return mask.to(image)

@@ -1,0 +1,160 @@
+"""Graphs that begin with a picture, against the development oracle's pipelines.
+
+The oracle draws from the latents' distribution where our graphs take its mean; here it takes the
+mean, too, so that the first noise that both draw is the same.
+"""
+
+import diffusers
+import pytest
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.utils import logging
+from PIL import Image as Picture
+
+import nodes
+from graph import load
+from runtime import Session
+
+PROMPT = "two strawberries on a blue background"
+SCHEDULERS = {
+    "ddim": diffusers.DDIMScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+    "pndm": diffusers.PNDMScheduler,
+    "unipc": diffusers.UniPCMultistepScheduler,
+    "dpmpp_2m": diffusers.DPMSolverMultistepScheduler,
+}
+WIDTH, HEIGHT = 96, 64
+
+assert nodes.__all__
+
+
+def slow(*names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def the_oracle_takes_the_mean(monkeypatch):
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, *_: self.mode())
+    logging.set_verbosity_error()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write a picture and a mask, as users have them; gives both as the oracle takes them."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 4, 6, generator=generator)
+    pixels = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear")
+    pixels = (255 * pixels).to(torch.uint8)[0].permute(1, 2, 0)
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
+    mask[20:50, 30:70] = 255
+    found = {"image": Picture.fromarray(pixels.numpy()), "mask": Picture.fromarray(mask.numpy())}
+    for name, picture in found.items():
+        picture.save(tmp_path / f"{name}.png")
+    return found
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Give what runs a shipped graph on the files."""
+
+    def run(name, folder, **inputs):
+        given = {key: str(tmp_path / f"{value}.png") for key, value in inputs.pop("paths").items()}
+        output = str(tmp_path / "out.png")
+        session = Session("cpu", "float32")
+        return session(load(name), model=str(folder), output=output, **given, **inputs)
+
+    return run
+
+
+def oracle(kind, folder, scheduler="pndm", **components):
+    theirs = kind.from_pretrained(
+        folder, dtype=torch.float32, safety_checker=None, requires_safety_checker=False,
+        **components,
+    )  # fmt: skip
+    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = SCHEDULERS[scheduler].from_config(theirs.scheduler.config)
+    return theirs
+
+
+def seed(number):
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.fixture(scope="session")
+def with_channels(tiny_stable_diffusion, tmp_path_factory):
+    """Give what writes a tiny Stable Diffusion whose network reads further channels."""
+
+    def write(channels):
+        theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion)
+        torch.manual_seed(channels)
+        config = dict(theirs.unet.config) | {"in_channels": channels}
+        theirs.unet = diffusers.UNet2DConditionModel.from_config(config)
+        folder = tmp_path_factory.mktemp(f"tiny-{channels}")
+        theirs.save_pretrained(folder)
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("scheduler", ["euler", *slow("ddim", "pndm", "unipc", "dpmpp_2m")])
+def test_image_to_image(tiny_stable_diffusion, files, run, relative, scheduler):
+    theirs = oracle(diffusers.StableDiffusionImg2ImgPipeline, tiny_stable_diffusion, scheduler)
+    expected = theirs(
+        PROMPT, image=files["image"], strength=0.6, num_inference_steps=10, guidance_scale=7.5,
+        generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "img2img", tiny_stable_diffusion, paths={"image": "image"}, prompt=PROMPT, strength=0.6,
+        steps=10, scheduler=scheduler, seed=7,
+    )["image"]  # fmt: skip
+    assert relative(found, expected) <= 1e-4
+
+
+def test_inpainting_with_nine_channels(with_channels, files, run, relative):
+    folder = with_channels(9)
+    theirs = oracle(diffusers.StableDiffusionInpaintPipeline, folder)
+    expected = theirs(
+        PROMPT, image=files["image"], mask_image=files["mask"], num_inference_steps=8,
+        height=HEIGHT, width=WIDTH, generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "inpaint", folder, paths={"image": "image", "mask": "mask"}, prompt=PROMPT, steps=8, seed=7
+    )
+    assert relative(found["painted"], expected) <= 1e-4
+    _is_pasted_back(found["image"], found["painted"], files)
+
+
+@pytest.mark.parametrize("scheduler", ["unipc", *slow("ddim", "euler")])
+def test_inpainting_by_any_network(tiny_stable_diffusion, files, run, relative, scheduler):
+    theirs = oracle(diffusers.StableDiffusionInpaintPipeline, tiny_stable_diffusion, scheduler)
+    expected = theirs(
+        PROMPT, image=files["image"], mask_image=files["mask"], num_inference_steps=10,
+        strength=0.7, height=HEIGHT, width=WIDTH, generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "inpaint-any", tiny_stable_diffusion, paths={"image": "image", "mask": "mask"},
+        prompt=PROMPT, steps=10, strength=0.7, scheduler=scheduler, seed=7,
+    )  # fmt: skip
+    assert relative(found["painted"], expected) <= 1e-4
+    _is_pasted_back(found["image"], found["painted"], files)
+
+
+def _is_pasted_back(image, painted, files):
+    pixels = torch.frombuffer(bytearray(files["image"].tobytes()), dtype=torch.uint8)
+    original = pixels.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1)[None] / 255
+    inside = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    inside[20:50, 30:70] = True
+    assert torch.equal(image[..., ~inside], original[..., ~inside])
+    assert torch.equal(image[..., inside], painted[..., inside])
+
+
+def test_outpainting_keeps_the_old_picture(with_channels, files, run):
+    found = run(
+        "outpaint", with_channels(9), paths={"image": "image"}, prompt=PROMPT, steps=2, right=32,
+        overlap=8, softness=1.0,
+    )["image"]  # fmt: skip
+    assert found.shape == (1, 3, HEIGHT, WIDTH + 32)
+    pixels = torch.frombuffer(bytearray(files["image"].tobytes()), dtype=torch.uint8)
+    original = pixels.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1)[None] / 255
+    untouched = WIDTH - 8 - 3  # the overlap, and the softness of the seam
+    assert torch.equal(found[..., :untouched], original[..., :untouched])

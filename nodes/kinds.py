@@ -46,6 +46,8 @@ AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features")]
 """What a T2I-Adapter adds to each level of a UNet's way down."""
 Image = Annotated[Tensor, Kind("image", "B C H W")]
 """Pictures with values in [0, 1]."""
+Mask = Annotated[Tensor, Kind("mask", "B 1 H W")]
+"""Where a picture is to change: 1 = repaint, 0 = keep, between = a soft edge."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What can stand in a graph: one small file per thing that happens. Importing it registers all."""
 
-from . import control, denoise, image, latents, load, mask, noise, prompt, schedule, text
+from . import control, denoise, image, latents, load, mask, noise, prompt, region, schedule, text
 
 __all__ = [
-    "control", "denoise", "image", "latents", "load", "mask", "noise", "prompt", "schedule", "text",
+    "control", "denoise", "image", "latents", "load", "mask", "noise", "prompt", "region",
+    "schedule", "text",
 ]  # fmt: skip

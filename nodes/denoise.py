@@ -131,6 +131,21 @@ def guidance(
 
 
 @node
+def edit_guidance(
+    text: Prediction,
+    image: Prediction,
+    uncond: Prediction,
+    scale: Annotated[float, Field(description="how much the instruction counts")] = 7.5,
+    image_scale: Annotated[float, Field(description="how much the picture counts")] = 1.5,
+) -> Prediction:
+    """Push towards a picture, and from it towards an edit (InstructPix2Pix, arXiv:2211.09800, 3).
+
+    `text` was told picture and instruction, `image` the picture alone, `uncond` neither.
+    """
+    return uncond + scale * (text - image) + image_scale * (image - uncond)
+
+
+@node
 def add_channels(sample: Latents, channels: Latents) -> Latents:
     """Put further channels behind those of the sample, as inpainting and depth networks read them.
 

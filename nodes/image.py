@@ -12,7 +12,7 @@ from torch.nn import functional
 from graph import node
 
 from .files import write_whole
-from .kinds import Image, Latents
+from .kinds import Device, Image, Latents
 from .models import Autoencoder
 
 
@@ -81,6 +81,12 @@ def vae_encode(
 def to_image(sample: Latents) -> Image:
     """Take a sample that is pixels in [-1, 1] as pictures in [0, 1]."""
     return (sample / 2 + 0.5).clamp(0, 1)
+
+
+@node
+def to_sample(image: Image, device: Device) -> Latents:
+    """Take pictures in [0, 1] as pixels in [-1, 1], as networks without autoencoder read them."""
+    return (2 * image - 1).to(device)
 
 
 @node(effect=True)

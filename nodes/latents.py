@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from graph import node
 
-from .kinds import Latents, Mask, State
+from .kinds import Image, Latents, Mask, State
 
 
 @node
@@ -59,6 +59,25 @@ def interpolate_latents(
 def repeat_latents(latents: Latents, count: Annotated[int, Field(ge=1)]) -> Latents:
     """Repeat latents, all of them so many times in a row."""
     return latents.repeat(count, 1, 1, 1)
+
+
+@node
+def no_latents(latents: Latents) -> Latents:
+    """Give zeros in the place of latents: a picture that is not shown."""
+    return torch.zeros_like(latents)
+
+
+@node
+def depth_channel(depth: Image, latents: Latents) -> Latents:
+    """Make a depth map, near is white, what depth networks read beside the sample: -1 to 1.
+
+    The map is resized to the latents and stretched over its own range, as in diffusers.
+    """
+    grey = depth.mean(dim=1, keepdim=True).to(latents)  # B 1 H W
+    small = functional.interpolate(grey, latents.shape[-2:], mode="bicubic")
+    low, high = (edge(small, dim=(1, 2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
+    flat = high == low  # no depth at all: zeros
+    return torch.where(flat, 0, 2 * (small - low) / (high - low).where(~flat, 1) - 1)
 
 
 @node

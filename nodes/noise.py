@@ -24,6 +24,7 @@ class FreshNoise:
     Each image has a generator of its own on the CPU, seeded with its seed, which has drawn the
     image's first noise before: so image k of several is what its seed alone gives. What the steps
     before the first of these drew, the `earlier` draws, is left out: so a tail gets its own noise.
+    The generators go on where they gave the first noise of `after`.
     """
 
     seeds: tuple[int, ...]
@@ -31,6 +32,7 @@ class FreshNoise:
     noisy: tuple[bool, ...]
     device: torch.device
     earlier: int = 0
+    after: "FreshNoise | None" = None
 
     def __len__(self) -> int:
         return len(self.noisy)
@@ -56,7 +58,11 @@ class FreshNoise:
         return torch.stack(parts).to(self.device)
 
     def _generators(self) -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        if self.after is None:
+            return [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        generators = self.after._generators()
+        self.after.draw(generators)
+        return generators
 
 
 class Noise(NamedTuple):
@@ -99,17 +105,37 @@ def noise_like(
     latents: Latents,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same picture")] = 0,
     count: Annotated[int, Field(ge=1, description="pictures; number k has seed + k")] = 1,
+    vae: Annotated[
+        Autoencoder | None, Field(description="whose channels to draw; null = those of `latents`")
+    ] = None,
+    after: Annotated[
+        Noise | None,
+        Field(description="of the same seeds, so that this one is another; null = the first"),
+    ] = None,
 ) -> Noise:
-    """Draw the noise of a run that begins with a picture, in the shape of its latents."""
-    return _drawn(schedule, tuple(latents.shape[1:]), latents.device, seed, count)
+    """Draw the noise of a run that begins with a picture, in the size of its latents.
+
+    Raises ValueError where the noise that it is to be drawn after has other seeds.
+    """
+    shape = (vae.channels if vae else latents.shape[1], *latents.shape[2:])
+    earlier = None if after is None else after.fresh
+    return _drawn(schedule, shape, latents.device, seed, count, earlier)
 
 
 def _drawn(
-    schedule: Schedule, shape: tuple[int, ...], device: torch.device, seed: int, count: int
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    device: torch.device,
+    seed: int,
+    count: int,
+    after: FreshNoise | None = None,
 ) -> Noise:
+    seeds = tuple(range(seed, seed + count))
+    if after is not None and after.seeds != seeds:
+        raise ValueError(f"`after` has the seeds {list(after.seeds)}, this noise {list(seeds)}")
     noisy, first = schedule.table.noisy, schedule.first
     own, earlier = noisy[first : first + len(schedule)], sum(noisy[:first])
-    fresh = FreshNoise(tuple(range(seed, seed + count)), shape, own, device, earlier)
+    fresh = FreshNoise(seeds, shape, own, device, earlier, after)
     return Noise(fresh.initial(), fresh)
 
 

@@ -4,12 +4,15 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from nodes.image import crop_image, resize_image
+from nodes.denoise import edit_guidance
+from nodes.image import crop_image, resize_image, to_image, to_sample
 from nodes.kinds import Schedule, State
 from nodes.latents import (
     composite_latents,
+    depth_channel,
     interpolate_latents,
     keep,
+    no_latents,
     repeat_latents,
     resize_latents,
 )
@@ -157,3 +160,39 @@ def test_noise_like_latents_is_a_noise_for_every_seed():
     alone = noise_like(plan(), torch.zeros(1, 4, 2, 3), seed=6).initial
     assert drawn.shape == (2, 4, 2, 3)
     assert torch.equal(drawn[1:], alone)
+
+
+def test_noise_after_another_of_the_same_seeds_is_another():
+    sizes = torch.zeros(1, 3, 2, 3), torch.zeros(1, 4, 2, 3)
+    first = noise_like(plan(), sizes[0], seed=5, count=2)
+    second = noise_like(plan("euler_ancestral"), sizes[1], seed=5, count=2, after=first)
+    generator = torch.Generator().manual_seed(6)
+    drawn = [torch.randn(shape, generator=generator) for shape in ((3, 2, 3), *[(4, 2, 3)] * 3)]
+    assert torch.equal(first.initial[1], drawn[0])
+    assert torch.equal(second.initial[1], drawn[1])
+    fresh = list(second.fresh)[:2]
+    assert all(torch.equal(one[1], other) for one, other in zip(fresh, drawn[2:], strict=True))
+    with pytest.raises(ValueError, match=r"`after` has the seeds \[5, 6\], this noise \[5\]"):
+        noise_like(plan(), sizes[1], seed=5, after=first)
+
+
+def test_a_depth_map_is_stretched_over_its_range():
+    depth = torch.tensor([[0.2, 0.3], [0.4, 0.6]]).expand(1, 3, 2, 2)
+    found = depth_channel(depth, torch.zeros(1, 4, 2, 2))
+    torch.testing.assert_close(found, torch.tensor([[[[-1.0, -0.5], [0.0, 1.0]]]]))
+    assert torch.equal(
+        depth_channel(depth[..., :1, :1], torch.zeros(1, 4, 2, 2)), torch.zeros(1, 1, 2, 2)
+    )
+
+
+def test_guidance_of_edits_without_its_scales_is_what_was_told():
+    text, image, uncond = torch.randn(3, 1, 4, 2, 2)
+    torch.testing.assert_close(edit_guidance(text, image, uncond, 1, 1), text)
+    torch.testing.assert_close(edit_guidance(text, image, uncond, 0, 1), image)
+    torch.testing.assert_close(edit_guidance(text, image, uncond, 0, 0), uncond)
+    assert not no_latents(image).any()
+
+
+def test_pixels_and_pictures_are_each_others_inverse():
+    image = torch.rand(1, 3, 4, 4)
+    torch.testing.assert_close(to_image(to_sample(image, torch.device("cpu"))), image)

@@ -18,6 +18,7 @@ from runtime import Session
 PROMPT = "two strawberries on a blue background"
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,
+    "euler_ancestral": diffusers.EulerAncestralDiscreteScheduler,
     "euler": diffusers.EulerDiscreteScheduler,
     "pndm": diffusers.PNDMScheduler,
     "unipc": diffusers.UniPCMultistepScheduler,
@@ -40,7 +41,7 @@ def the_oracle_takes_the_mean(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    """Write a picture and a mask, as users have them; gives both as the oracle takes them."""
+    """Write pictures, a mask and a depth map; gives them as the oracle takes them."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 4, 6, generator=generator)
     pixels = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear")
@@ -48,6 +49,8 @@ def files(tmp_path):
     mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
     mask[20:50, 30:70] = 255
     found = {"image": Picture.fromarray(pixels.numpy()), "mask": Picture.fromarray(mask.numpy())}
+    found["small"] = found["image"].resize((24, 16))
+    found["depth"] = found["image"].convert("L")
     for name, picture in found.items():
         picture.save(tmp_path / f"{name}.png")
     return found
@@ -100,12 +103,12 @@ def with_channels(tiny_stable_diffusion, tmp_path_factory):
 def test_image_to_image(tiny_stable_diffusion, files, run, relative, scheduler):
     theirs = oracle(diffusers.StableDiffusionImg2ImgPipeline, tiny_stable_diffusion, scheduler)
     expected = theirs(
-        PROMPT, image=files["image"], strength=0.6, num_inference_steps=10, guidance_scale=7.5,
+        PROMPT, image=files["image"], strength=0.6, num_inference_steps=6, guidance_scale=7.5,
         generator=seed(7), output_type="pt",
     ).images  # fmt: skip
     found = run(
         "img2img", tiny_stable_diffusion, paths={"image": "image"}, prompt=PROMPT, strength=0.6,
-        steps=10, scheduler=scheduler, seed=7,
+        steps=6, scheduler=scheduler, seed=7,
     )["image"]  # fmt: skip
     assert relative(found, expected) <= 1e-4
 
@@ -114,11 +117,11 @@ def test_inpainting_with_nine_channels(with_channels, files, run, relative):
     folder = with_channels(9)
     theirs = oracle(diffusers.StableDiffusionInpaintPipeline, folder)
     expected = theirs(
-        PROMPT, image=files["image"], mask_image=files["mask"], num_inference_steps=8,
+        PROMPT, image=files["image"], mask_image=files["mask"], num_inference_steps=5,
         height=HEIGHT, width=WIDTH, generator=seed(7), output_type="pt",
     ).images  # fmt: skip
     found = run(
-        "inpaint", folder, paths={"image": "image", "mask": "mask"}, prompt=PROMPT, steps=8, seed=7
+        "inpaint", folder, paths={"image": "image", "mask": "mask"}, prompt=PROMPT, steps=5, seed=7
     )
     assert relative(found["painted"], expected) <= 1e-4
     _is_pasted_back(found["image"], found["painted"], files)
@@ -139,9 +142,83 @@ def test_inpainting_by_any_network(tiny_stable_diffusion, files, run, relative, 
     _is_pasted_back(found["image"], found["painted"], files)
 
 
+@pytest.mark.slow
+def test_depth_to_image(with_channels, files, run, relative):
+    folder = with_channels(5)
+    parts = diffusers.StableDiffusionPipeline.from_pretrained(folder).components
+    names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+    theirs = diffusers.StableDiffusionDepth2ImgPipeline(
+        **{name: parts[name] for name in names}, depth_estimator=None, feature_extractor=None
+    )
+    theirs.set_progress_bar_config(disable=True)
+    expected = theirs(
+        PROMPT, image=files["image"], depth_map=pixels_of(files["depth"])[:, 0],
+        strength=0.6, num_inference_steps=6, generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "depth2img", folder, paths={"image": "image", "depth": "depth"}, prompt=PROMPT,
+        strength=0.6, steps=6, seed=7,
+    )["image"]  # fmt: skip
+    assert relative(found, expected) <= 1e-4
+
+
+def test_editing_after_an_instruction(with_channels, files, run, relative):
+    folder = with_channels(8)
+    theirs = oracle(diffusers.StableDiffusionInstructPix2PixPipeline, folder, "euler_ancestral")
+    expected = theirs(
+        PROMPT, image=files["image"], num_inference_steps=5, guidance_scale=6.0,
+        image_guidance_scale=1.3, generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "instruct-pix2pix", folder, paths={"image": "image"}, prompt=PROMPT, steps=5, seed=7,
+        guidance_scale=6.0, image_guidance_scale=1.3, scheduler="euler_ancestral",
+    )["image"]  # fmt: skip
+    assert relative(found, expected) <= 1e-4
+
+
+@pytest.mark.slow
+def test_upscaling(tiny_stable_diffusion, files, run, relative, tmp_path):
+    parts = diffusers.StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion).components
+    torch.manual_seed(0)
+    unet = dict(parts["unet"].config) | {"in_channels": 7, "num_class_embeds": 1000}
+    vae = dict(parts["vae"].config) | {
+        "block_out_channels": (16, 32, 32), "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3, "scaling_factor": 0.08333,
+    }  # fmt: skip
+    theirs = diffusers.StableDiffusionUpscalePipeline(
+        vae=diffusers.AutoencoderKL.from_config(vae),
+        unet=diffusers.UNet2DConditionModel.from_config(unet),
+        text_encoder=parts["text_encoder"],
+        tokenizer=parts["tokenizer"],
+        scheduler=SCHEDULERS["ddim"].from_config(
+            parts["scheduler"].config, beta_start=1e-4, beta_end=0.02,
+            prediction_type="v_prediction", clip_sample=False,
+        ),
+        low_res_scheduler=diffusers.DDPMScheduler(
+            beta_start=1e-4, beta_end=0.02, beta_schedule="scaled_linear"
+        ),
+    )  # fmt: skip
+    theirs.set_progress_bar_config(disable=True)
+    theirs.save_pretrained(tmp_path / "tiny-x4")
+    expected = theirs(
+        PROMPT, image=files["small"], num_inference_steps=4, noise_level=30,
+        generator=seed(7), output_type="pt",
+    ).images  # fmt: skip
+    found = run(
+        "upscale-x4", tmp_path / "tiny-x4", paths={"image": "small"}, prompt=PROMPT, steps=4,
+        noise_level=30, seed=7,
+    )["image"]  # fmt: skip
+    assert found.shape == (1, 3, 64, 96)
+    assert relative(found, expected) <= 1e-4
+
+
+def pixels_of(picture):
+    pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
+    return pixels.reshape(1, picture.height, picture.width, 3).permute(0, 3, 1, 2) / 255
+
+
 def _is_pasted_back(image, painted, files):
-    pixels = torch.frombuffer(bytearray(files["image"].tobytes()), dtype=torch.uint8)
-    original = pixels.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1)[None] / 255
+    original = pixels_of(files["image"])
     inside = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     inside[20:50, 30:70] = True
     assert torch.equal(image[..., ~inside], original[..., ~inside])
@@ -154,7 +231,6 @@ def test_outpainting_keeps_the_old_picture(with_channels, files, run):
         overlap=8, softness=1.0,
     )["image"]  # fmt: skip
     assert found.shape == (1, 3, HEIGHT, WIDTH + 32)
-    pixels = torch.frombuffer(bytearray(files["image"].tobytes()), dtype=torch.uint8)
-    original = pixels.reshape(HEIGHT, WIDTH, 3).permute(2, 0, 1)[None] / 255
+    original = pixels_of(files["image"])
     untouched = WIDTH - 8 - 3  # the overlap, and the softness of the seam
     assert torch.equal(found[..., :untouched], original[..., :untouched])

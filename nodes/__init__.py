@@ -1,8 +1,21 @@
 """What can stand in a graph: one small file per thing that happens. Importing it registers all."""
 
-from . import control, denoise, image, latents, load, mask, noise, prompt, region, schedule, text
+from . import (
+    control,
+    denoise,
+    image,
+    latents,
+    load,
+    mask,
+    noise,
+    prompt,
+    region,
+    schedule,
+    text,
+    tiles,
+)
 
 __all__ = [
     "control", "denoise", "image", "latents", "load", "mask", "noise", "prompt", "region",
-    "schedule", "text",
+    "schedule", "text", "tiles",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Between latents, pictures and files."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import torch
 from PIL import Image as Picture
 from PIL import ImageOps
 from pydantic import AfterValidator, Field
+from torch import Tensor
 from torch.nn import functional
 
 from graph import node
@@ -24,6 +26,15 @@ def _has_picture_format(path: str) -> str:
 
 # Checked with the graph: a wrong ending should not be found when the picture is already made.
 PicturePath = Annotated[str, AfterValidator(_has_picture_format)]
+
+
+def _has_animation_format(path: str) -> str:
+    if Path(path).suffix.lower() not in (".gif", ".webp", ".png", ".apng"):
+        raise ValueError("must end in a format that moves: .gif, .webp or .png")
+    return path
+
+
+AnimationPath = Annotated[str, AfterValidator(_has_animation_format)]
 
 
 Tile = Annotated[
@@ -96,13 +107,21 @@ def save_image(image: Image, path: PicturePath) -> list[Path]:
     A file appears whole or not at all.
     """
     target = Path(path).expanduser()
-    pixels = (image * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1)  # B H W C
+    pixels = _bytes(image)
     paths = [target]
     if len(pixels) > 1:
         paths = [target.with_stem(f"{target.stem}-{number}") for number in range(len(pixels))]
     for file, picture in zip(paths, pixels, strict=True):
-        write_whole(file, Picture.fromarray(picture.numpy()).save)
+        write_whole(file, _picture(picture).save)
     return paths
+
+
+def _bytes(image: Image) -> Tensor:
+    return (image * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1)  # B H W C
+
+
+def _picture(pixels: Tensor) -> Picture.Image:
+    return Picture.fromarray(pixels.numpy())
 
 
 @node
@@ -126,13 +145,16 @@ def resize_image(
     height: Side = "auto",
     multiple: Annotated[int, Field(ge=1, description="of which `auto` sides are made")] = 8,
     crop: Annotated[bool, Field(description="keep the proportions, cut what is over")] = False,
+    scale: Annotated[float, Field(gt=0, description="of `auto` sides")] = 1.0,
 ) -> Image:
-    """Resize pictures; `auto` is a picture's own side, down to a multiple of eight.
+    """Resize pictures; `auto` is a picture's own side times `scale`, down to a multiple of eight.
 
     Bicubic and free of aliasing; `crop` keeps the centre, otherwise a picture is stretched.
     """
     sizes = zip(image.shape[-2:], (height, width), strict=True)
-    tall, wide = (own // multiple * multiple if side == "auto" else side for own, side in sizes)
+    tall, wide = (
+        int(own * scale) // multiple * multiple if side == "auto" else side for own, side in sizes
+    )
     if min(tall, wide) < 1:
         raise ValueError(f"`image` is smaller than {multiple} pixels: give `width` and `height`")
     if crop:
@@ -161,3 +183,44 @@ def crop_image(image: Image, left: Pixels, top: Pixels, width: Pixels, height: P
             f"the rectangle ends at {left + width}, {top + height}, and `image` is {wide}×{tall}"
         )
     return image[..., top : top + height, left : left + width]
+
+
+@node
+def contact_sheet(
+    image: Image,
+    columns: Annotated[int | None, Field(ge=1, description="null = about as many as rows")] = None,
+    gap: Annotated[int, Field(ge=0, description="pixels between pictures, white")] = 8,
+) -> Image:
+    """Lay pictures side by side on one, row by row."""
+    count, _, tall, wide = image.shape
+    across = columns or math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    size = (down * (tall + gap) - gap, across * (wide + gap) - gap)
+    sheet = image.new_ones(1, image.shape[1], *size)
+    for number, picture in enumerate(image):
+        top, left = number // across * (tall + gap), number % across * (wide + gap)
+        sheet[0, :, top : top + tall, left : left + wide] = picture
+    return sheet
+
+
+@node(effect=True)
+def save_animation(
+    frames: list[Image],
+    path: AnimationPath,
+    seconds: Annotated[float, Field(gt=0, description="that each frame is shown")] = 0.15,
+    hold: Annotated[float, Field(ge=0, description="how much longer the last is shown")] = 1.5,
+) -> Path:
+    """Save pictures as the frames of an animation that runs for ever: GIF, WebP or PNG.
+
+    Raises ValueError where a frame is several pictures: `contact_sheet` makes them one.
+    """
+    counts = {len(frame) for frame in frames}
+    if counts != {1}:
+        raise ValueError(f"a frame is one picture, found {max(counts, default=0)} in one")
+    target = Path(path).expanduser()
+    first, *others = [_picture(pixels) for frame in frames for pixels in _bytes(frame)]
+    shown = [round(1000 * seconds)] * len(frames)
+    shown[-1] += round(1000 * hold)
+    options = {"save_all": True, "append_images": others, "duration": shown, "loop": 0}
+    write_whole(target, lambda file: first.save(file, **options))
+    return target

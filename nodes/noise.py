@@ -24,7 +24,7 @@ class FreshNoise:
     Each image has a generator of its own on the CPU, seeded with its seed, which has drawn the
     image's first noise before: so image k of several is what its seed alone gives. What the steps
     before the first of these drew, the `earlier` draws, is left out: so a tail gets its own noise.
-    The generators go on where they gave the first noise of `after`.
+    The generators go on where they gave the last noise of `after`.
     """
 
     seeds: tuple[int, ...]
@@ -61,7 +61,8 @@ class FreshNoise:
         if self.after is None:
             return [torch.Generator().manual_seed(seed) for seed in self.seeds]
         generators = self.after._generators()
-        self.after.draw(generators)
+        for _ in range(1 + self.after.earlier + sum(self.after.noisy)):
+            self.after.draw(generators)
         return generators
 
 

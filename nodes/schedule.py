@@ -13,7 +13,7 @@ from graph import did_you_mean, node
 
 from .files import write_whole
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
-from .schedulers import SCHEDULERS, make_table, plain_name
+from .schedulers import SCHEDULERS, estimate_clean, make_table, plain_name
 from .schedulers import step as advance
 from .weights import read_config
 
@@ -168,3 +168,9 @@ def scheduler_step(
 ) -> State:
     """Take one step of the sampler: less noise, by what the network predicted."""
     return State(*advance(step.row, state.sample, prediction, noise, state.memory, step.clipping))
+
+
+@node
+def clean_estimate(step: Step, sample: Latents, prediction: Prediction) -> Latents:
+    """Estimate the picture without its noise, from what the network predicted at a step."""
+    return estimate_clean(step.row, sample, prediction, step.clipping)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image as Picture
 
+from graph import GraphError, bind, load
 from nodes.denoise import edit_guidance
-from nodes.image import crop_image, resize_image, to_image, to_sample
+from nodes.image import contact_sheet, crop_image, resize_image, save_animation, to_image, to_sample
 from nodes.kinds import Schedule, State
 from nodes.latents import (
     composite_latents,
@@ -27,8 +28,9 @@ from nodes.mask import (
     widen,
 )
 from nodes.noise import noise_like
-from nodes.schedule import noisy_after_steps, split_after
+from nodes.schedule import clean_estimate, noisy_after_steps, split_after
 from nodes.schedulers import make_table
+from nodes.tiles import blend_tiles, cut_tiles
 
 
 def plan(name="euler", **options):
@@ -164,14 +166,14 @@ def test_noise_like_latents_is_a_noise_for_every_seed():
 
 def test_noise_after_another_of_the_same_seeds_is_another():
     sizes = torch.zeros(1, 3, 2, 3), torch.zeros(1, 4, 2, 3)
-    first = noise_like(plan(), sizes[0], seed=5, count=2)
-    second = noise_like(plan("euler_ancestral"), sizes[1], seed=5, count=2, after=first)
-    generator = torch.Generator().manual_seed(6)
-    drawn = [torch.randn(shape, generator=generator) for shape in ((3, 2, 3), *[(4, 2, 3)] * 3)]
-    assert torch.equal(first.initial[1], drawn[0])
-    assert torch.equal(second.initial[1], drawn[1])
-    fresh = list(second.fresh)[:2]
-    assert all(torch.equal(one[1], other) for one, other in zip(fresh, drawn[2:], strict=True))
+    for name, draws in (("euler", 1), ("euler_ancestral", 5)):
+        first = noise_like(plan(name), sizes[0], seed=5, count=2)
+        second = noise_like(plan("euler_ancestral"), sizes[1], seed=5, count=2, after=first)
+        generator = torch.Generator().manual_seed(6)
+        drawn = [torch.randn(3, 2, 3, generator=generator) for _ in range(draws)]
+        assert torch.equal(first.initial[1], drawn[0])
+        for ours in (second.initial, *second.fresh):
+            assert torch.equal(ours[1], torch.randn(4, 2, 3, generator=generator))
     with pytest.raises(ValueError, match=r"`after` has the seeds \[5, 6\], this noise \[5\]"):
         noise_like(plan(), sizes[1], seed=5, after=first)
 
@@ -196,3 +198,64 @@ def test_guidance_of_edits_without_its_scales_is_what_was_told():
 def test_pixels_and_pictures_are_each_others_inverse():
     image = torch.rand(1, 3, 4, 4)
     torch.testing.assert_close(to_image(to_sample(image, torch.device("cpu"))), image)
+
+
+def test_pictures_lie_row_by_row_on_a_contact_sheet():
+    images = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 4) / 10
+    sheet = contact_sheet(images, gap=1)
+    assert sheet.shape == (1, 3, 5, 14)  # two rows of three
+    assert torch.equal(sheet[..., 3:5, 5:9], images[4:])
+    assert (sheet[..., 2, :] == 1).all()
+    assert contact_sheet(images, columns=5, gap=0).shape == (1, 3, 2, 20)
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+def test_an_animation_has_a_frame_for_every_picture(tmp_path, ending):
+    frames = [torch.full((1, 3, 8, 8), level) for level in (0.0, 0.5, 1.0)]
+    path = save_animation(frames, str(tmp_path / f"film.{ending}"), seconds=0.2, hold=1.0)
+    with Picture.open(path) as film:
+        assert film.n_frames == 3
+        durations = []
+        for number, level in enumerate((0, 128, 255)):
+            film.seek(number)
+            assert abs(film.convert("RGB").getpixel((4, 4))[0] - level) <= 2
+            durations.append(film.info["duration"])
+    assert durations[-1] == pytest.approx(1200) or ending == "webp"
+    with pytest.raises(ValueError, match="a frame is one picture, found 2 in one"):
+        save_animation([torch.zeros(2, 3, 8, 8)], str(tmp_path / f"film.{ending}"))
+
+
+def test_an_animation_needs_a_format_that_moves():
+    with pytest.raises(GraphError, match=r"must end in a format that moves: .gif, .webp or .png"):
+        bind(load("steps-film"), {"prompt": "", "output": "film.jpg"})
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (16, 9), (33, 70)])
+def test_blended_tiles_are_the_sample(height, width):
+    sample = torch.randn(2, 4, height, width)
+    tiles = cut_tiles(sample, 16, 5)
+    assert len(tiles) % 2 == 0
+    assert max(tiles.shape[-2:]) <= 16
+    torch.testing.assert_close(blend_tiles(tiles, sample, 16, 5), sample)
+
+
+def test_tiles_that_disagree_change_into_each_other_without_a_seam():
+    sample = torch.zeros(1, 4, 16, 28)
+    tiles = cut_tiles(sample, 16, 4)
+    assert len(tiles) == 2
+    tiles = torch.stack((torch.zeros_like(tiles[0]), torch.ones_like(tiles[1])))
+    row = blend_tiles(tiles, sample, 16, 4)[0, 0, 8]
+    assert row.tolist() == sorted(row.tolist())
+    assert row.diff().max() < 0.25
+    with pytest.raises(ValueError, match="there are 1 tiles, expected 2"):
+        blend_tiles(tiles[:1], sample, 16, 4)
+    with pytest.raises(ValueError, match="`overlap` 16 must be less than the tiles, which are 16"):
+        cut_tiles(sample, 16, 16)
+
+
+def test_the_clean_estimate_undoes_the_noise_that_is_predicted():
+    schedule, clean, noise = plan(), torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    for index, step in enumerate(schedule):
+        table = schedule.table
+        sample = (table.alphas[index] * clean + table.sigmas[index] * noise).float()
+        torch.testing.assert_close(clean_estimate(step, sample, noise), clean, rtol=0, atol=1e-4)

@@ -212,6 +212,85 @@ def test_upscaling(tiny_stable_diffusion, files, run, relative, tmp_path):
     assert relative(found, expected) <= 1e-4
 
 
+def test_two_passes(tiny_stable_diffusion, run, relative):
+    inputs = {"prompt": PROMPT, "seed": 7, "scheduler": "euler", "width": 64, "height": 48}
+    found = run("hires-fix", tiny_stable_diffusion, paths={}, steps=4, strength=0.5, **inputs)
+    first = oracle(diffusers.StableDiffusionPipeline, tiny_stable_diffusion, "euler")
+    generator = seed(7)
+    small = first(
+        PROMPT, num_inference_steps=4, width=64, height=48, generator=generator,
+        output_type="latent",
+    ).images  # fmt: skip
+    assert relative(found["latents"], small) <= 1e-4
+    second = oracle(diffusers.StableDiffusionImg2ImgPipeline, tiny_stable_diffusion, "euler")
+    expected = second(
+        PROMPT, image=small.repeat_interleave(2, 2).repeat_interleave(2, 3), strength=0.5,
+        num_inference_steps=4, generator=generator, output_type="pt",
+    ).images  # fmt: skip
+    assert relative(found["image"], expected) <= 1e-4
+
+
+@pytest.mark.slow
+def test_inversion_and_back(tiny_stable_diffusion, files, run, relative):
+    theirs = oracle(diffusers.StableDiffusionPipeline, tiny_stable_diffusion, "ddim")
+    upwards = diffusers.DDIMInverseScheduler.from_config(theirs.scheduler.config)
+    upwards.set_timesteps(6)
+    with torch.no_grad():
+        shown, _ = theirs.encode_prompt("a source", "cpu", 1, False)
+        sample = theirs.vae.encode(2 * pixels_of(files["image"]) - 1).latent_dist.mode()
+        sample = theirs.vae.config.scaling_factor * sample
+        for time in upwards.timesteps:
+            sample = upwards.step(theirs.unet(sample, time, shown).sample, time, sample).prev_sample
+    expected = theirs(
+        PROMPT, num_inference_steps=6, guidance_scale=3.0, latents=sample, output_type="pt",
+        width=WIDTH, height=HEIGHT,
+    ).images  # fmt: skip
+    found = run(
+        "ddim-inversion", tiny_stable_diffusion, paths={"image": "image"}, source="a source",
+        prompt=PROMPT, steps=6,
+    )  # fmt: skip
+    assert relative(found["noise"], sample) <= 1e-4
+    assert relative(found["image"], expected) <= 1e-4
+
+
+def test_variations_lie_between_two_pictures(tiny_stable_diffusion, run, relative):
+    inputs = {"prompt": PROMPT, "steps": 2, "width": 64, "height": 48}
+
+    def picture(number):
+        return run("sd15", tiny_stable_diffusion, paths={}, seed=number, **inputs)["image"]
+
+    varied = {"seed": 3, "variation_seed": 11, "count": 2, **inputs}
+    same = run("variations", tiny_stable_diffusion, paths={}, amount=0.0, **varied)["image"]
+    other = run("variations", tiny_stable_diffusion, paths={}, amount=1.0, **varied)["image"]
+    assert relative(same[1:], picture(3)) <= 1e-4
+    assert relative(other[1:], picture(12)) <= 1e-4
+
+
+def test_a_film_ends_with_the_picture(tmp_path, relative):
+    inputs = {"model": "emoji-64", "prompt": PROMPT, "steps": 4, "scheduler": "euler", "count": 2}
+    session = Session("cpu", "float32")
+    path = tmp_path / "steps.gif"
+    frames = session(load("steps-film"), output=str(path), **inputs)["frames"]
+    found = session(
+        load("batch"), output=str(tmp_path / "a.png"), sheet=str(tmp_path / "sheet.png"), **inputs
+    )
+    assert len(frames) == 4
+    assert path.exists()
+    assert relative(frames[0], found["sheet"]) > 0.01
+    assert relative(frames[-1], found["sheet"]) <= 1e-5  # the last step takes the estimate as it is
+
+
+def test_one_tile_is_the_whole_picture(tiny_stable_diffusion, files, run, relative):
+    inputs = {"prompt": PROMPT, "strength": 0.5, "steps": 4, "scheduler": "unipc"}
+    paths = {"image": "small"}
+    whole = run("img2img", tiny_stable_diffusion, paths=dict(paths), **inputs)["image"]
+    tiled = run("tiled-upscale", tiny_stable_diffusion, paths=dict(paths), scale=1.0, **inputs)
+    assert relative(tiled["image"], whole) <= 1e-5
+    paths = {"image": "image"}
+    cut = run("tiled-upscale", tiny_stable_diffusion, paths=paths, size=8, overlap=2, **inputs)
+    assert cut["image"].shape == (1, 3, 2 * HEIGHT, 2 * WIDTH)
+
+
 def pixels_of(picture):
     pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
     return pixels.reshape(1, picture.height, picture.width, 3).permute(0, 3, 1, 2) / 255

@@ -2,7 +2,7 @@
 
 from .config import resolve
 from .names import SCHEDULERS, Scheduler, plain_name
-from .step import Clipping, Row, step
+from .step import Clipping, Row, estimate_clean, step
 from .table import Table, make_table
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "Scheduler",
     "Table",
+    "estimate_clean",
     "make_table",
     "plain_name",
     "resolve",

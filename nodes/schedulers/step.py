@@ -65,14 +65,22 @@ def step(
             fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
     clean = None
     if row.update.of_clean:
-        clean = row.predict[0] * sample + row.predict[1] * prediction
-        clean = clean if clipping is None else _clip(clean, clipping)
+        clean = estimate_clean(row, sample, prediction, clipping)
     columns = (sample, prediction, clean, fresh, *memory.unbind())
     moved = [
         _weighted_sum([columns[column] for column in used], weights)
         for used, weights in zip(row.update.columns, row.update.values, strict=True)
     ]
     return moved[0], torch.stack(moved[1:]) if len(moved) > 1 else memory
+
+
+def estimate_clean(
+    row: Row, sample: Tensor, prediction: Tensor, clipping: Clipping | None = None
+) -> Tensor:
+    """Estimate the clean sample from the network's prediction, clipped where the config asks."""
+    prediction = prediction[:, : sample.shape[1]].to(sample.dtype)  # without a learned variance
+    clean = row.predict[0] * sample + row.predict[1] * prediction
+    return clean if clipping is None else _clip(clean, clipping)
 
 
 def _weighted_sum(columns: list[Tensor | None], weights: tuple[Tensor, ...]) -> Tensor:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 import nodes
 from graph import load_text
-from nodes.image import vae_encode
+from nodes.image import vae_decode, vae_encode
 from nodes.kinds import SchedulerConfig
+from nodes.load import load_vae
 from nodes.models import AutoencoderTiny
 from nodes.preview import LatentColours, clean_estimate, fit_preview, preview
 from nodes.schedule import schedule, start_from

@@ -11,6 +11,7 @@ __all__ = [
     "preview",
     "prompt",
     "region",
+    "safety",
     "schedule",
     "text",
 ]

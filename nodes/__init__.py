@@ -8,14 +8,28 @@ from . import (
     load,
     mask,
     noise,
+    preview,
     prompt,
     region,
+    safety,
     schedule,
     text,
     tiles,
 )
 
 __all__ = [
-    "control", "denoise", "image", "latents", "load", "mask", "noise", "prompt", "region",
-    "schedule", "text", "tiles",
-]  # fmt: skip
+    "control",
+    "denoise",
+    "image",
+    "latents",
+    "load",
+    "mask",
+    "noise",
+    "preview",
+    "prompt",
+    "region",
+    "safety",
+    "schedule",
+    "text",
+    "tiles",
+]

@@ -1,0 +1,111 @@
+"""Stable Diffusion's safety checker, for those who want it: no graph has it of itself."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graph import node
+
+from .kinds import Device, Dtype, Image
+from .load import Digest, Model, find_part
+from .weights import load_weights
+
+# transformers takes seconds to import: a graph without the checker should not wait for it.
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel
+
+_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_STRICTER = 0.01  # by so much for a picture that is near a special concept
+_CONCEPTS, _SPECIAL = 17, 3
+
+
+class SafetyChecker(nn.Module):
+    """Compares pictures, as CLIP sees them, with concepts of which only the vectors are known."""
+
+    def __init__(self, vision: "CLIPVisionModel", width: int) -> None:
+        super().__init__()
+        self.vision_model = vision
+        self.visual_projection = nn.Linear(vision.config.hidden_size, width, bias=False)
+        self.concept_embeds = nn.Parameter(torch.ones(_CONCEPTS, width))
+        self.special_care_embeds = nn.Parameter(torch.ones(_SPECIAL, width))
+        self.concept_embeds_weights = nn.Parameter(torch.ones(_CONCEPTS))
+        self.special_care_embeds_weights = nn.Parameter(torch.ones(_SPECIAL))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Say which of normalised pictures (B, 3, side, side) are too near to a concept: (B,)."""
+        seen = self.visual_projection(self.vision_model(pictures).pooler_output)
+        special = _near(seen, self.special_care_embeds, self.special_care_embeds_weights)
+        stricter = _STRICTER * (special > 0).any(dim=1, keepdim=True)
+        concepts = _near(seen, self.concept_embeds, self.concept_embeds_weights)
+        return (concepts + stricter > 0).any(dim=1)
+
+
+def _near(seen: Tensor, concepts: Tensor, limits: Tensor) -> Tensor:
+    """Say by how much the cosine of every picture with every concept is over its limit: (B, N)."""
+    cosines = F.normalize(seen) @ F.normalize(concepts).T
+    # The limits have three digits.
+    return (cosines.float() - limits.float()).round(decimals=3)
+
+
+class CheckedImage(NamedTuple):
+    """Pictures, those that were flagged black, and which these are."""
+
+    image: Image
+    flagged: Tensor  # B
+
+
+@node
+def load_safety_checker(
+    model: Model,
+    device: Device,
+    dtype: Dtype,
+    subfolder: str = "safety_checker",
+    revision: str | None = None,
+    variant: str | None = None,
+    sha256: Digest = None,
+) -> SafetyChecker:
+    """Load the safety checker of a Stable Diffusion checkpoint (arXiv:2210.04610 examines it)."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    found = find_part(model, subfolder, revision, variant, sha256)
+    config: dict[str, Any] = dict(found.config)
+    with torch.device("meta"):
+        vision = CLIPVisionModel(CLIPVisionConfig.from_dict(config.get("vision_config") or {}))
+        checker = SafetyChecker(vision, config.get("projection_dim", 512))
+    # Files have a level of names that transformers 5 no longer has, and count positions.
+    expected, level = checker.state_dict(), "vision_model."
+    tensors = {
+        key if key in expected else key.replace(2 * level, level): tensor
+        for key, tensor in found.tensors.items()
+        if not key.endswith("position_ids")
+    }
+    load_weights(checker, tensors, device, dtype)
+    embeddings: Any = getattr(vision, "vision_model", vision).embeddings
+    # Not in the file, as it only counts.
+    embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
+    return checker
+
+
+@node
+def check_safety(checker: SafetyChecker, image: Image) -> CheckedImage:
+    """Black out the pictures that the safety checker flags, and say which."""
+    weight = checker.visual_projection.weight
+    config: Any = checker.vision_model.config
+    pictures = _as_clip_sees(image.float(), config.image_size).to(weight.device, weight.dtype)
+    flagged = checker(pictures).to(image.device)
+    return CheckedImage(image.masked_fill(flagged[:, None, None, None], 0), flagged)
+
+
+def _as_clip_sees(image: Tensor, side: int) -> Tensor:
+    """Scale the shorter side of pictures to `side`, cut out the middle, and normalise."""
+    height, width = image.shape[-2:]
+    scaled = [max(side, side * length // min(height, width)) for length in (height, width)]
+    image = F.interpolate(image, scaled, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = ((length - side) // 2 for length in scaled)
+    image = image[..., top : top + side, left : left + side]
+    mean, deviation = (
+        torch.tensor(values, device=image.device)[:, None, None] for values in (_MEAN, _DEVIATION)
+    )
+    return (image - mean) / deviation

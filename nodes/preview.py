@@ -9,7 +9,7 @@ from torch import Tensor
 from graph import node
 
 from .image import to_image, vae_encode
-from .kinds import Image, Latents, Prediction, State, Step
+from .kinds import Image, Latents
 from .models import Autoencoder
 
 _PICTURES, _SIDE = 8, 16  # of the fit; 2,048 latents for a few numbers each
@@ -40,14 +40,6 @@ def fit_preview(vae: Autoencoder) -> LatentColours:
     colours = F.avg_pool2d(2 * pixels - 1, vae.factor).movedim(1, -1).flatten(0, -2).to(seen)  # N 3
     found = torch.linalg.lstsq(seen, colours).solution.to(latents)  # C+1 3
     return LatentColours(found[:-1].T, found[-1])
-
-
-@node
-def clean_estimate(step: Step, state: State, prediction: Prediction) -> Latents:
-    """Say what the sample is without its noise, if the prediction is right (x0)."""
-    channels = state.sample.shape[1]  # a learned variance stands behind them
-    sample_weight, prediction_weight = step.row.predict
-    return sample_weight * state.sample + prediction_weight * prediction[:, :channels]
 
 
 @node

@@ -69,11 +69,13 @@ def load_safety_checker(
     """Load the safety checker of a Stable Diffusion checkpoint (arXiv:2210.04610 examines it)."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    found = find_part(model, subfolder, revision, variant, sha256)
+    found = find_part(model, subfolder, revision, variant, sha256, device)
     config: dict[str, Any] = dict(found.config)
     with torch.device("meta"):
         vision = CLIPVisionModel(CLIPVisionConfig.from_dict(config.get("vision_config") or {}))
         checker = SafetyChecker(vision, config.get("projection_dim", 512))
+    if device.type == "meta":
+        return checker.to(dtype)
     # Files have a level of names that transformers 5 no longer has, and count positions.
     expected, level = checker.state_dict(), "vision_model."
     tensors = {

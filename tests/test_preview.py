@@ -11,8 +11,8 @@ from nodes.image import vae_decode, vae_encode
 from nodes.kinds import SchedulerConfig
 from nodes.load import load_vae
 from nodes.models import AutoencoderTiny
-from nodes.preview import LatentColours, clean_estimate, fit_preview, preview
-from nodes.schedule import schedule, start_from
+from nodes.preview import LatentColours, fit_preview, preview
+from nodes.schedule import clean_estimate, schedule, start_from
 from runtime import Session
 
 assert nodes.__all__  # importing registers the node types
@@ -35,7 +35,7 @@ nodes:
     collect: {previews: $preview}
     nodes:
       prediction: {node: unet, model: $unet, sample: $state.sample, timestep: $step.timestep, text: $text}
-      clean:      {node: clean_estimate, step: $step, state: $state, prediction: $prediction}
+      clean:      {node: clean_estimate, step: $step, sample: $state.sample, prediction: $prediction}
       preview:    {node: preview, colours: $colours, latents: $clean}
       saved:      {node: save_image, image: $preview, path: $watched}
       next:       {node: scheduler_step, step: $step, state: $state, prediction: $prediction, noise: $fresh}
@@ -95,8 +95,8 @@ def test_a_right_prediction_gives_the_clean_sample(scheduler, trained, relative)
     alpha, sigma = (float(values[0]) for values in (steps.table.alphas, steps.table.sigmas))
     right = {"epsilon": noise, "v_prediction": alpha * noise - sigma * latents, "sample": latents}
     learned = torch.cat((right[trained], torch.randn_like(latents)), dim=1)
-    assert relative(clean_estimate(steps[0], state, right[trained]), latents) <= 1e-5
-    assert relative(clean_estimate(steps[0], state, learned), latents) <= 1e-5
+    assert relative(clean_estimate(steps[0], state.sample, right[trained]), latents) <= 1e-5
+    assert relative(clean_estimate(steps[0], state.sample, learned), latents) <= 1e-5
 
 
 def test_taesd_decodes_in_place_of_the_large_autoencoder(tmp_path, relative):

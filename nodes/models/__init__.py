@@ -11,6 +11,7 @@ from .t2i_adapter import T2IAdapter
 from .unet import Residuals, UNet
 from .unet_2d import UNet2DModel
 from .unet_2d_condition import UNet2DConditionModel
+from .variant import Weighted, with_layers, with_weight
 
 __all__ = [
     "Autoencoder",
@@ -24,6 +25,9 @@ __all__ = [
     "UNet",
     "UNet2DConditionModel",
     "UNet2DModel",
+    "Weighted",
     "pack",
     "sinusoid",
+    "with_layers",
+    "with_weight",
 ]

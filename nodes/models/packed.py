@@ -5,8 +5,9 @@ the input. Left alone it reorders every weight at every call. The operators that
 blocks have no public name in PyTorch, so they are used here and nowhere else.
 """
 
+from copy import copy
 from functools import cache
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class _Packed(nn.Module):
+class Packed(nn.Module):
     """A weight kept in the blocks that suit the input seen last; `dense` gives it plain."""
 
     def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
@@ -29,6 +30,12 @@ class _Packed(nn.Module):
         """The weight in its plain layout."""
         return self.stored.to_dense() if self.stored.is_mkldnn else self.stored
 
+    def with_weight(self, weight: Tensor) -> Self:
+        """Give a layer that has another weight, in its plain layout."""
+        other = copy(self)
+        other.stored, other.suits = weight, None
+        return other
+
     def packed_for(self, x: Tensor) -> Tensor:
         """Give the weight in the blocks for an input, packing it anew if the shape changed."""
         if self.suits != x.shape:
@@ -40,7 +47,7 @@ class _Packed(nn.Module):
         raise NotImplementedError
 
 
-class PackedConv2d(_Packed):
+class PackedConv2d(Packed):
     """A convolution whose weight is in blocks; its output has channels last."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -61,7 +68,7 @@ class PackedConv2d(_Packed):
         )
 
 
-class PackedLinear(_Packed):
+class PackedLinear(Packed):
     """A linear layer whose weight is in blocks."""
 
     def pack(self, x: Tensor) -> Tensor:

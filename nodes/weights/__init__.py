@@ -15,12 +15,16 @@ from .find import (
 )
 from .folder import open_checkpoint, small_files, tokenizer_folder
 from .hub import shipped_checkpoints
+from .key_names_unet import unet_names
 from .load import load_weights
+from .lora import Change, Changes, layer_names, read_lora
 from .single_file import find_single_file, read_single_file
 from .stored import open_tensors
 from .write import write_single_file, write_tensors
 
 __all__ = [
+    "Change",
+    "Changes",
     "Checkpoint",
     "Component",
     "StoredTensor",
@@ -33,16 +37,19 @@ __all__ = [
     "find_single_file",
     "find_weights",
     "known_families",
+    "layer_names",
     "load_weights",
     "matching_families",
     "only_part",
     "open_checkpoint",
     "open_tensors",
     "read_config",
+    "read_lora",
     "read_single_file",
     "shipped_checkpoints",
     "small_files",
     "tokenizer_folder",
+    "unet_names",
     "with_vocabularies",
     "without_parts",
     "write_single_file",

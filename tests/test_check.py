@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graph import Registry, bind, load, load_text, node_types, parse_inputs, shipped_graphs
 from nodes.kinds import Latents
+from nodes.lora import LoRA
+from nodes.weights import Change
 from runtime import Session
 from runtime.check import Report, check_shapes
 from runtime.cli import main
@@ -36,6 +38,15 @@ def add(a: Latents, b: Latents) -> Latents:
 def brighten(sample: Latents) -> Latents:
     """Look at numbers, which a check has not."""
     return sample * 2 if sample.mean().item() < 0 else sample
+
+
+@OWN.node
+def sdxl_lora() -> LoRA:
+    """Make a LoRA of SDXL that changes one layer."""
+    pieces = {"lora_up": torch.empty(640, 4), "lora_down": torch.empty(4, 2048)}
+    layer = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    change = Change({name: piece.to("meta") for name, piece in pieces.items()}, 1.0)
+    return LoRA("ink.safetensors", {"unet": {layer: change}})
 
 
 PARTS = """\

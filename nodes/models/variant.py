@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy, deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -15,7 +15,9 @@ Weighted = nn.Linear | nn.Conv2d | Packed
 def with_layers(network: Network, layers: Mapping[str, nn.Module]) -> Network:
     """Give a network that has other layers in these places; the network itself stays as it is."""
     # What a deep copy has seen already it does not copy.
-    seen = {id(value): value for value in (*network.parameters(), *network.buffers())}
+    seen: dict[int, Any] = {
+        id(value): value for value in (*network.parameters(), *network.buffers())
+    }
     for name, module in network.named_modules():
         if name in layers or not any(module.children()):
             seen[id(module)] = layers.get(name, module)

@@ -15,6 +15,7 @@ from . import (
     safety,
     schedule,
     text,
+    textual_inversion,
     tiles,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "safety",
     "schedule",
     "text",
+    "textual_inversion",
     "tiles",
 ]

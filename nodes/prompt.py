@@ -76,7 +76,8 @@ def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]], room: int) -
     for part in parts:
         found: Chunk = []
         for piece in part:
-            ids = tokenizer.clip(piece.text, add_special_tokens=False, verbose=False)["input_ids"]
+            text = tokenizer.written_out(piece.text)
+            ids = tokenizer.clip(text, add_special_tokens=False, verbose=False)["input_ids"]
             found += [(number, piece.weight) for number in ids]
         chunks += [found[start : start + room] for start in range(0, len(found) or 1, room)]
     return chunks

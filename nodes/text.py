@@ -1,7 +1,8 @@
 """From a prompt to what the network reads."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
@@ -25,9 +26,21 @@ ClipSkip = Annotated[
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Splits a prompt into numbered pieces of words."""
+    """Splits a prompt into numbered pieces of words.
+
+    `words` says what is to be read for words that were learned as several tokens.
+    """
 
     clip: "CLIPTokenizer"
+    words: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def written_out(self, prompt: str) -> str:
+        """Put all the tokens of a learned word in its place."""
+        if not self.words:
+            return prompt
+        longest_first = sorted(map(re.escape, self.words), key=len, reverse=True)
+        words = rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)"
+        return re.sub(words, lambda found: self.words[found[0].lower()], prompt, flags=re.I)
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,9 @@ def tokenize(
 ) -> Tokens:
     """Turn a prompt into tokens, padded and cut to the length that the text encoder reads."""
     clip = tokenizer.clip
+    prompts = [prompt] if isinstance(prompt, str) else prompt
     tokens = clip(
-        prompt,
+        [tokenizer.written_out(one) for one in prompts],
         padding="max_length",
         truncation=True,
         max_length=clip.model_max_length,

@@ -122,6 +122,9 @@ def _open_pickle(file: Path) -> dict[str, StoredTensor]:
         values = values["state_dict"]
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds no tensors by name, but {type(values).__name__}")
+    words = values.get("string_to_param")  # a textual inversion of AUTOMATIC1111's web UI
+    if isinstance(words, dict):
+        values = {f"string_to_param.{name}": value for name, value in words.items()}
     return {
         name: StoredTensor(file, tuple(value.shape), value.dtype, partial(_same, value))
         for name, value in values.items()

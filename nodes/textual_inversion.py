@@ -1,0 +1,116 @@
+"""Textual inversion (arXiv:2208.01618): words that a text encoder learns, in small files."""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from graph import node
+
+from .kinds import Device
+from .load import Digest, Model
+from .lora import find_small_file
+from .models import with_layers
+from .text import TextEncoder, Tokenizer
+from .weights import open_tensors
+
+# What the tensor is called in files that leave the word to the name of the file.
+NAMELESS = {"emb_params", "string_to_param.*", "clip_l", "clip_g"}
+
+
+@dataclass(frozen=True)
+class TextualInversion:
+    """A word, and what stands in a prompt for it: vectors, for each width of text encoders."""
+
+    word: str
+    vectors: dict[int, Tensor]  # each V D, by D
+
+
+class ExtendedText(NamedTuple):
+    """A tokenizer and a text encoder that know one word more."""
+
+    tokenizer: Tokenizer
+    encoder: TextEncoder
+
+
+@node
+def load_textual_inversion(
+    model: Model,
+    device: Device,
+    file: Annotated[
+        str, Field(description="its name in a folder or repository")
+    ] = "learned_embeds.safetensors",
+    word: Annotated[
+        str | None, Field(description="to write in prompts; null = as in the file, or its name")
+    ] = None,
+    revision: str | None = None,
+    sha256: Digest = None,
+) -> TextualInversion:
+    """Load a word that was learned, as diffusers or AUTOMATIC1111's web UI wrote it.
+
+    Raises ValueError for a file that is none.
+    """
+    path = find_small_file(model, file, revision, sha256)
+    tensors = open_tensors(path)
+    words = [name for name in tensors if name not in NAMELESS]
+    shapes = [tensor.shape for tensor in tensors.values()]
+    if len(words) > 1 or not shapes or any(len(shape) not in (1, 2) for shape in shapes):
+        raise ValueError(
+            f"{path} is no textual inversion: expected one tensor of vectors, called by its word, "
+            f"emb_params, string_to_param, or clip_l and clip_g; found {', '.join(tensors)[:80]}"
+        )
+    vectors: dict[int, Tensor] = {}
+    for tensor in tensors.values():
+        if device.type == "meta":
+            found = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        else:
+            found = tensor.read().detach().to(device)
+        vectors[tensor.shape[-1]] = found.reshape(-1, tensor.shape[-1])  # V D
+    return TextualInversion(word or (words[0] if words else path.stem), vectors)
+
+
+@node
+def add_word(tokenizer: Tokenizer, encoder: TextEncoder, learned: TextualInversion) -> ExtendedText:
+    """Give a tokenizer and a text encoder that know a learned word; those given stay as they are.
+
+    Raises ValueError for a word that they know already, or that another encoder learned.
+    """
+    name, embedding = next(
+        (name, module)
+        for name, module in encoder.clip.named_modules()
+        if isinstance(module, nn.Embedding) and name.endswith("token_embedding")
+    )
+    known, width = embedding.weight.shape
+    if width not in learned.vectors:
+        widths = " and ".join(map(str, learned.vectors))
+        raise ValueError(
+            f"`learned` '{learned.word}' was learned by text encoders of width {widths}, "
+            f"this one has {width}: is it of another family?"
+        )
+    if len(tokenizer.clip) != known:
+        raise ValueError(
+            f"`tokenizer` has {len(tokenizer.clip)} tokens and `encoder` {known}: "
+            "are they of the same checkpoint?"
+        )
+    vectors = learned.vectors[width].to(embedding.weight)
+    extended = _with_word(tokenizer, learned.word, len(vectors))
+    longer = nn.Embedding.from_pretrained(torch.cat((embedding.weight, vectors)))
+    clip = with_layers(encoder.clip, {name: longer})
+    # Old configs do not say where a text ends, but look for the largest number, the new word's.
+    inner: Any = getattr(clip, "text_model", clip)
+    inner.eos_token_id = tokenizer.clip.eos_token_id
+    return ExtendedText(extended, replace(encoder, clip=clip))
+
+
+def _with_word(tokenizer: Tokenizer, word: str, count: int) -> Tokenizer:
+    """Add a token for every vector of a word, and let the first stand for all."""
+    from transformers import AddedToken
+
+    clip = deepcopy(tokenizer.clip)
+    tokens = [word, *(f"{word}_{index}" for index in range(1, count))]
+    if clip.add_tokens([AddedToken(token, single_word=True) for token in tokens]) != count:
+        raise ValueError(f"the tokenizer knows '{word}' already: give another `word`")
+    return Tokenizer(clip, {**tokenizer.words, word.lower(): " ".join(tokens)})

@@ -11,6 +11,7 @@ import nodes
 from graph import load
 from nodes.load import load_unet
 from nodes.lora import apply_lora, load_lora
+from nodes.models import Conditions
 from nodes.models.packed import Packed
 from nodes.text import load_text_encoder
 from nodes.weights import read_lora, unet_names
@@ -182,18 +183,14 @@ def test_an_sdxl_unet_is_changed_by_the_names_of_original_files(
     assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.alpha" in tensors
     file = saved(tmp_path / "a.safetensors", tensors)
     pipeline_xl.load_lora_weights(file, adapter_name="a")
-    told = {"added_cond_kwargs": {"text_embeds": torch.randn(2, 12), "time_ids": torch.randn(2, 6)}}
-    from nodes.models import Conditions
-
     network = ours(tiny_sdxl[1], "unet", [(file, 1.0)])
     sample, text = torch.randn(2, 4, 16, 16), torch.randn(2, 7, 40)
+    pooled, size = torch.randn(2, 12), torch.randn(2, 6)
+    told = {"text_embeds": pooled, "time_ids": size}
     with torch.no_grad():
-        expected = pipeline_xl.unet(sample, torch.tensor(7), text, **told).sample
-        told = Conditions(
-            pooled_text=told["added_cond_kwargs"]["text_embeds"],
-            size=told["added_cond_kwargs"]["time_ids"],
-        )
-        assert relative(network(sample, torch.tensor(7), text, told), expected) <= 1e-4
+        expected = pipeline_xl.unet(sample, torch.tensor(7), text, added_cond_kwargs=told).sample
+        found = network(sample, torch.tensor(7), text, Conditions(pooled_text=pooled, size=size))
+    assert relative(found, expected) <= 1e-4
 
 
 TEXT_DIALECTS = {
@@ -265,6 +262,7 @@ def test_what_the_oracle_saves_has_its_scale_in_the_metadata(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("LoHa", {}), ("LoHa", {"use_effective_conv2d": True}), ("LoKr", {}),

@@ -22,6 +22,7 @@ from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_types
 from .prune import prune
 from .schema import graph_schema
+from .sources import Source, came_from, digest_in_background, sources_of
 
 __all__ = [
     "Ambient",
@@ -41,10 +42,13 @@ __all__ = [
     "Place",
     "Reference",
     "Registry",
+    "Source",
     "Value",
     "bind",
+    "came_from",
     "describe",
     "did_you_mean",
+    "digest_in_background",
     "graph_schema",
     "load",
     "load_text",
@@ -56,5 +60,6 @@ __all__ = [
     "prune",
     "references",
     "shipped_graphs",
+    "sources_of",
     "values_of",
 ]

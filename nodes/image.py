@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from graph import node
+from graph import came_from, node
 
 from .files import write_whole
 from .kinds import Device, Image, Latents
@@ -127,11 +127,12 @@ def _picture(pixels: Tensor) -> Picture.Image:
 @node
 def load_image(path: str) -> Image:
     """Load a picture in RGB, turned the way its camera was held."""
-    with Picture.open(Path(path).expanduser()) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    file = Path(path).expanduser()
+    with Picture.open(file) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = pixels.reshape(picture.height, picture.width, 3)
-    return pixels.permute(2, 0, 1)[None].float() / 255  # 1 3 H W
+    return came_from(pixels.permute(2, 0, 1)[None].float() / 255, file)  # 1 3 H W
 
 
 Side = Annotated[int, Field(ge=8, le=16384)] | Literal["auto"]

@@ -1,13 +1,14 @@
 """Loaders: a checkpoint's parts, each as a value on an edge."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from graph import node
+from graph import Source, came_from, node
 
 from .kinds import Device, Dtype
 from .models import (
@@ -19,9 +20,10 @@ from .models import (
     UNet2DModel,
     pack,
 )
-from .weights import Component, check_digests, find_component, load_weights, read_config
+from .weights import Component, find_component, load_weights, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
+Value = TypeVar("Value")
 Model = Annotated[
     str, Field(description="a folder, a single file, a shipped checkpoint or a repository")
 ]
@@ -101,12 +103,30 @@ def find_part(
     For the meta device, where a network is its shapes, that is the config alone.
     """
     if device.type == "meta":
-        return Component(read_config(model, subfolder, "config.json", revision), {})
+        config = read_config(model, subfolder, "config.json", revision)
+        return Component(config.values, {}, config.file)
     found = find_component(model, subfolder, revision, variant)
-    if sha256 is not None:
-        files = sorted({tensor.file for tensor in found.tensors.values()})
-        check_digests(files, [sha256] if isinstance(sha256, str) else sha256)
+    check_digests(found.weight_files, sha256)
     return found
+
+
+def check_digests(files: Sequence[Path], sha256: str | list[str] | None) -> None:
+    """Compare files with what a graph pins, if it does.
+
+    Raises ValueError with the first file that is another.
+    """
+    if sha256 is None:
+        return
+    expected = [sha256] if isinstance(sha256, str) else sha256
+    if len(files) != len(expected):
+        raise ValueError(f"`sha256` lists {len(expected)} files, and there are {len(files)}")
+    for file, wanted in zip(files, expected, strict=True):
+        found = Source.of(file).digest()
+        if found != wanted.lower():
+            raise ValueError(
+                f"{file} is not the file that the graph pins: "
+                f"expected SHA-256 {wanted}, found {found}"
+            )
 
 
 def build_network(
@@ -116,5 +136,13 @@ def build_network(
     with torch.device("meta"):
         network = build(found.config)
     if device.type == "meta":
-        return network.to(dtype).eval().requires_grad_(False)
-    return pack(load_weights(network, found.tensors, device, dtype))
+        network.to(dtype).eval().requires_grad_(False)
+    else:
+        pack(load_weights(network, found.tensors, device, dtype))
+    return came_from_component(network, found)
+
+
+def came_from_component(value: Value, found: Component) -> Value:
+    """Note the files of the component that a value came from."""
+    files = [found.file] if found.file else []
+    return came_from(value, *files, *found.weight_files)

@@ -9,16 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from graph import node
+from graph import came_from, node
 
 from .kinds import Device
-from .load import Digest, Model
+from .load import Digest, Model, check_digests
 from .models import UNet, UNet2DConditionModel, Weighted, with_layers, with_weight
 from .text import TextEncoder
 from .weights import (
     Change,
     Changes,
-    check_digests,
     find_file,
     find_single_file,
     layer_names,
@@ -53,7 +52,7 @@ def load_lora(
 ) -> LoRA:
     """Load a LoRA, LoCon, LoHa or LoKr, as diffusers, PEFT, kohya or LyCORIS wrote it."""
     path = find_small_file(model, file, revision, sha256)
-    return LoRA(path.name, read_lora(path, device))
+    return came_from(LoRA(path.name, read_lora(path, device)), path)
 
 
 def find_small_file(
@@ -63,8 +62,7 @@ def find_small_file(
     path = find_single_file(model) or find_file(model, file, revision)
     if path is None:
         raise FileNotFoundError(f"'{model}' has no {file}: say which in `file`")
-    if sha256 is not None:
-        check_digests([path], [sha256] if isinstance(sha256, str) else sha256)
+    check_digests([path], sha256)
     return path
 
 

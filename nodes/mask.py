@@ -9,7 +9,7 @@ from PIL import ImageOps
 from pydantic import Field
 from torch.nn import functional
 
-from graph import node
+from graph import came_from, node
 
 from .image import Pixels
 from .kinds import Image, Latents, Mask
@@ -18,10 +18,12 @@ from .kinds import Image, Latents, Mask
 @node
 def load_mask(path: str) -> Mask:
     """Load a mask: white is repainted, black is kept, as in diffusers."""
-    with Picture.open(Path(path).expanduser()) as file:
-        picture = ImageOps.exif_transpose(file).convert("L")
+    file = Path(path).expanduser()
+    with Picture.open(file) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("L")
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return pixels.reshape(1, 1, picture.height, picture.width).float() / 255  # 1 1 H W
+    mask = pixels.reshape(1, 1, picture.height, picture.width).float() / 255  # 1 1 H W
+    return came_from(mask, file)
 
 
 @node

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graph import node
 
 from .kinds import Device, Dtype, Image
-from .load import Digest, Model, find_part
+from .load import Digest, Model, came_from_component, find_part
 from .weights import load_weights
 
 # transformers takes seconds to import: a graph without the checker should not wait for it.
@@ -87,7 +87,7 @@ def load_safety_checker(
     embeddings: Any = getattr(vision, "vision_model", vision).embeddings
     # Not in the file, as it only counts.
     embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
-    return checker
+    return came_from_component(checker, found)
 
 
 @node

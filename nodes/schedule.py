@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field
 from safetensors.torch import load_file, save_file
 
-from graph import did_you_mean, node
+from graph import came_from, did_you_mean, node
 
 from .files import write_whole
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
@@ -38,7 +38,8 @@ def load_scheduler_config(
     revision: str | None = None,
 ) -> SchedulerConfig:
     """Read the `scheduler_config.json` of a checkpoint."""
-    return SchedulerConfig(read_config(model, subfolder, "scheduler_config.json", revision))
+    config = read_config(model, subfolder, "scheduler_config.json", revision)
+    return came_from(SchedulerConfig(dict(config.values)), config.file)
 
 
 @node
@@ -159,7 +160,9 @@ def save_state(state: State, path: str) -> Path:
 @node
 def load_state(path: str, device: Device) -> State:
     """Load a state that `save_state` saved."""
-    return State(**load_file(path, device=str(device)))
+    state = State(**load_file(path, device=str(device)))
+    came_from(state.sample, Path(path))
+    return state
 
 
 @node

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from graph import node
+from graph import came_from, node
 
 from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
-from .load import Digest, Model, find_part
+from .load import Digest, Model, came_from_component, find_part
 from .weights import StoredTensor, load_weights, tokenizer_folder
 
 # transformers takes seconds to import: a graph without text should not wait for it.
@@ -65,7 +65,8 @@ def load_tokenizer(
     from transformers import CLIPTokenizer
 
     with tokenizer_folder(model, subfolder, revision) as folder:
-        return Tokenizer(CLIPTokenizer.from_pretrained(folder))
+        found = Tokenizer(CLIPTokenizer.from_pretrained(folder.path))
+        return came_from(found, *folder.files)
 
 
 @node
@@ -95,7 +96,7 @@ def load_text_encoder(
     embeddings: Any = getattr(clip, "text_model", clip).embeddings
     # Not in the file, as it only counts.
     embeddings.position_ids = torch.arange(clip.config.max_position_embeddings, device=device)[None]
-    return TextEncoder(clip)
+    return came_from_component(TextEncoder(clip), found)
 
 
 def _named_as_here(

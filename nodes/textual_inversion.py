@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from graph import node
+from graph import came_from, node
 
 from .kinds import Device
 from .load import Digest, Model
@@ -69,7 +69,7 @@ def load_textual_inversion(
         else:
             found = tensor.read().detach().to(device)
         vectors[tensor.shape[-1]] = found.reshape(-1, tensor.shape[-1])  # V D
-    return TextualInversion(word or (words[0] if words else path.stem), vectors)
+    return came_from(TextualInversion(word or (words[0] if words else path.stem), vectors), path)
 
 
 @node

@@ -2,8 +2,7 @@
 
 from .checkpoint import Checkpoint, only_part, without_parts
 from .clip_vocabulary import with_vocabularies
-from .component import Component, StoredTensor
-from .digest import check_digests, digest
+from .component import Component, StoredConfig, StoredTensor
 from .families import known_families, matching_families
 from .find import (
     find_component,
@@ -27,9 +26,8 @@ __all__ = [
     "Changes",
     "Checkpoint",
     "Component",
+    "StoredConfig",
     "StoredTensor",
-    "check_digests",
-    "digest",
     "find_component",
     "find_config",
     "find_file",

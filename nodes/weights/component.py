@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,13 +28,27 @@ class StoredTensor:
     release: Callable[[], None] = _nothing
 
 
+class StoredConfig(NamedTuple):
+    """A parsed config, and the file that it is in."""
+
+    values: Mapping[str, Any]
+    file: Path
+
+
 @dataclass(frozen=True)
 class Component:
     """A network's parsed `config.json` and its tensors under the names that the network has.
 
     Folders, hub repositories and single files all come down to this; so loading, converting and
-    inspecting know nothing of where a component came from.
+    inspecting know nothing of where a component came from. `file` is the one that the config was
+    read from.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor]
+    file: Path | None = None
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The files that the tensors are in, in the order of their names."""
+        return sorted({tensor.file for tensor in self.tensors.values()})

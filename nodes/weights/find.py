@@ -4,9 +4,9 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from .component import Component
+from .component import Component, StoredConfig
 from .hub import find_repository, shipped_folder
 from .single_file import find_single_file, open_single_file, read_single_file
 from .stored import open_tensors
@@ -43,16 +43,14 @@ def find_config(model: str, subfolder: str, name: str, revision: str | None = No
     raise FileNotFoundError(f"'{model}' has neither {subfolder}/{name} nor {name}")
 
 
-def read_config(
-    model: str, subfolder: str, name: str, revision: str | None = None
-) -> dict[str, Any]:
+def read_config(model: str, subfolder: str, name: str, revision: str | None = None) -> StoredConfig:
     """Read a component's config; raises ValueError for a file that is no JSON object."""
     single = find_single_file(model)
     if single is not None:
         files = read_single_file(single).files
         if f"{subfolder}/{name}" not in files:
             raise FileNotFoundError(f"{single} has no {subfolder}")
-        return json.loads(files[f"{subfolder}/{name}"])
+        return StoredConfig(json.loads(files[f"{subfolder}/{name}"]), single)
     path = find_config(model, subfolder, name, revision)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -60,13 +58,13 @@ def read_config(
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no config, but {type(values).__name__}")
-    return values
+    return StoredConfig(cast("dict[str, Any]", values), path)
 
 
-def find_folder_of(
+def find_files(
     model: str, subfolder: str, names: Sequence[str], revision: str | None = None
-) -> Path:
-    """Find the folder in which a component's files lie, once those that exist are on this machine.
+) -> list[Path]:
+    """Find those files of a component that there are, in one folder on this machine.
 
     Raises FileNotFoundError if none of `names` is there.
     """
@@ -74,7 +72,7 @@ def find_folder_of(
     found = [path for path in looked if path is not None]
     if not found:
         raise FileNotFoundError(f"'{model}' has none of {', '.join(names)} in {subfolder}")
-    return found[0].parent
+    return found
 
 
 def find_component(
@@ -90,7 +88,7 @@ def find_component(
     config = read_config(model, subfolder, "config.json", revision)
     files = find_weights(model, subfolder, revision, variant)
     tensors = {name: tensor for file in files for name, tensor in open_tensors(file).items()}
-    return Component(config, tensors)
+    return Component(config.values, tensors, config.file)
 
 
 def find_weights(

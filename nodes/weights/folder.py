@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from .checkpoint import Checkpoint
 from .clip_vocabulary import with_vocabularies
-from .find import find_component, find_file, find_folder_of
+from .find import find_component, find_file, find_files
 from .single_file import find_single_file, read_single_file
 from .stored import read_metadata
 
@@ -89,12 +90,22 @@ def _in_root(model: str, part: str, name: str, revision: str | None) -> Path | N
     return find_file(model, name, revision) if flat.get(part) == name else None
 
 
+class TokenizerFolder(NamedTuple):
+    """A folder that holds a tokenizer, and the files of the checkpoint that it came from."""
+
+    path: Path
+    files: list[Path]
+
+
 @contextmanager
-def tokenizer_folder(model: str, subfolder: str, revision: str | None = None) -> Iterator[Path]:
+def tokenizer_folder(
+    model: str, subfolder: str, revision: str | None = None
+) -> Iterator[TokenizerFolder]:
     """Find the folder of a tokenizer's files; of a single file one that is there for a while."""
     single = find_single_file(model)
     if single is None:
-        yield find_folder_of(model, subfolder, TOKENIZER_FILES, revision)
+        found = find_files(model, subfolder, TOKENIZER_FILES, revision)
+        yield TokenizerFolder(found[0].parent, found)
         return
     files = with_vocabularies(read_single_file(single).files)
     own = {path: text for path, text in files.items() if path.startswith(f"{subfolder}/")}
@@ -103,4 +114,4 @@ def tokenizer_folder(model: str, subfolder: str, revision: str | None = None) ->
     with TemporaryDirectory() as folder:
         for path, text in own.items():
             (Path(folder) / path.rpartition("/")[2]).write_text(text, encoding="utf-8")
-        yield Path(folder)
+        yield TokenizerFolder(Path(folder), [single])

@@ -7,7 +7,7 @@ other is recognised by the names and shapes of its tensors; nothing is asked of 
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def open_single_file(path: Path, name: str) -> Component:
     found = read_single_file(path, part=name).components
     if name not in found:
         raise ValueError(f"{path} has no {name}, only {', '.join(found)}")
-    return found[name]
+    return replace(found[name], file=path)
 
 
 def read_single_file(path: Path, family: str | None = None, part: str | None = None) -> Checkpoint:

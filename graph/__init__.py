@@ -20,7 +20,7 @@ from .inputs import bind, parse_inputs, parse_value
 from .kinds import Ambient, Kind, describe
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_types
-from .prune import prune
+from .prune import has_effect, prune
 from .schema import graph_schema
 from .sources import Source, came_from, digest_in_background, sources_of
 
@@ -50,6 +50,7 @@ __all__ = [
     "did_you_mean",
     "digest_in_background",
     "graph_schema",
+    "has_effect",
     "load",
     "load_text",
     "node",

@@ -18,7 +18,7 @@ def _needed(blocks: Iterable[Block], roots: Iterable[Value]) -> tuple[Block, ...
     names = {reference.name for root in roots for reference in references(root)}
     kept: list[Block] = []
     for block in reversed(list(blocks)):
-        if block.name not in names and not _has_effect(block):
+        if block.name not in names and not has_effect(block):
             continue
         if isinstance(block, Loop):
             block = replace(block, body=_needed(block.body, _leaving(block)))
@@ -28,10 +28,11 @@ def _needed(blocks: Iterable[Block], roots: Iterable[Value]) -> tuple[Block, ...
     return tuple(reversed(kept))
 
 
-def _has_effect(block: Block) -> bool:
+def has_effect(block: Block) -> bool:
+    """Tell whether a block, or one inside it, is run for its effect."""
     if isinstance(block, Call):
         return block.node.effect
-    return any(_has_effect(inner) for inner in block.body)
+    return any(has_effect(inner) for inner in block.body)
 
 
 def _leaving(loop: Loop) -> list[Value]:

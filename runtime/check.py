@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from graph import Block, Call, Finding, Graph, GraphError, ListOf, Loop, Place, Value, prune
 
 from .errors import brief
-from .evaluate import UNKNOWN, arguments_of, common_length, last_uses, value_of
 from .live_bytes import LiveBytes
 from .plan import share_equal_calls
+from .values import UNKNOWN, arguments_of, common_length, last_uses, value_of
 
 
 @dataclass(frozen=True)

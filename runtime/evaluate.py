@@ -1,132 +1,234 @@
-"""Runs a checked graph: its blocks in order, its loops step by step."""
+"""Runs a checked graph.
+
+All that is the same at every step is settled once, before anything runs: every name becomes a
+number, every value a function that reads it, every block a function that runs it.
+"""
 
 import time
-from collections.abc import Mapping, Sequence
-from functools import reduce
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any
 
-from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, references, values_of
+from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, values_of
 
-from .errors import RunError, node_failed
+from .errors import node_failed
 from .events import Listen, LoopFinished, LoopStarted, NodeFinished, NodeStarted, StepFinished
+from .values import common_length, field_of, last_uses_of, names_in, supplied
 
-UNKNOWN: Any = object()
-"""Stands for a value that a check cannot know."""
+Slots = list[Any]
+"""What each name holds, by the name's number; None where nobody needs it yet, or any more."""
+Read = Callable[[Slots], Any]
+Run = Callable[[Slots], None]
+Keep = Callable[[Block, Any], None]
 
 
 def evaluate(
-    graph: Graph, inputs: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen
+    plan: Graph,
+    known: Mapping[str, Any],
+    machine: Mapping[str, Any],
+    listen: Listen | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Run every block and give the outputs by name.
 
-    `machine` holds what the machine supplies, by its ambient name. A value is let go as soon as
-    no later block needs it. Raises RunError where a node fails.
+    `known` holds the inputs, and what else is known beforehand, by name; `machine` what the machine
+    supplies, by its ambient name. `keep` is handed the value of every block outside loops. A value
+    is let go as soon as no later block needs it. Raises RunError where a node fails.
     """
-    values: dict[str, Any] = dict(inputs)
-    last_use = last_uses(graph)
-    for position, block in enumerate(graph.blocks):
-        _run(block, values, machine, listen)
-        for name in last_use.get(position, ()):
-            values.pop(name, None)
-    return {name: value_of(value, values) for name, value in graph.outputs.items()}
+    compiler = _Compiler(machine, listen)
+    runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep)
+    outputs = {name: compiler.read(value) for name, value in plan.outputs.items()}
+    numbers = {name: compiler.number(name) for name in known}
+    slots: Slots = [None] * len(compiler.numbers)
+    for name, value in known.items():
+        slots[numbers[name]] = value
+    for run in runs:
+        run(slots)
+    return {name: read(slots) for name, read in outputs.items()}
 
 
-def _run(block: Block, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen) -> None:
-    if isinstance(block, Loop):
-        _run_loop(block, values, machine, listen)
-    elif block.when is None or value_of(block.when, values):
-        values[block.name] = _call(block, values, machine, listen)
-    else:
-        values[block.name] = None if block.otherwise is None else value_of(block.otherwise, values)
+class _Compiler:
+    def __init__(self, machine: Mapping[str, Any], listen: Listen | None) -> None:
+        self.machine, self.listen = machine, listen
+        self.numbers: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        return self.numbers.setdefault(name, len(self.numbers))
+
+    def blocks(
+        self, blocks: tuple[Block, ...], kept: set[str], keep: Keep | None = None
+    ) -> list[Run]:
+        """Run blocks in turn; what only they need, and is not to be kept, is let go in between."""
+        runs: list[Run] = []
+        uses = last_uses_of(blocks, kept)
+        for position, block in enumerate(blocks):
+            done_with = set(uses.get(position, ()))
+            if isinstance(block, Loop):
+                at_start = done_with - names_in(_inside(block)) - {block.name}
+                runs.append(self.loop(block, at_start))
+                done_with -= at_start
+            else:
+                runs.append(self.call(block))
+            if keep:
+                runs.append(_keeping(keep, block, self.number(block.name)))
+            if done_with:
+                runs.append(self.letting_go(done_with))
+        return runs
+
+    def letting_go(self, names: Iterable[str]) -> Run:
+        numbers = [self.number(name) for name in names]
+
+        def run(slots: Slots) -> None:
+            for number in numbers:
+                slots[number] = None
+
+        return run
+
+    def read(self, value: Value) -> Read:
+        match value:
+            case Literal():
+                constant = value.value
+                return lambda slots: constant  # noqa: ARG005
+            case Reference():
+                return _reading(self.number(value.name), value.fields)
+            case ListOf():
+                items = [self.read(item) for item in value.items]
+                return lambda slots: [item(slots) for item in items]
+
+    def call(self, call: Call) -> Run:
+        run = self.plain_call(call)
+        if call.when is None:
+            return run
+        when, number = self.read(call.when), self.number(call.name)
+        otherwise = self.read(call.otherwise or Literal(None))
+
+        def run_when(slots: Slots) -> None:
+            if when(slots):
+                run(slots)
+            else:
+                slots[number] = otherwise(slots)
+
+        return run_when
+
+    def plain_call(self, call: Call) -> Run:
+        function, listen, number = call.node.function, self.listen, self.number(call.name)
+        reads = [
+            (name, self.read(value))
+            for name, value in call.arguments.items()
+            if not isinstance(value, Literal)
+        ]
+        constant = supplied(call, self.machine) | {
+            name: value.value
+            for name, value in call.arguments.items()
+            if isinstance(value, Literal)
+        }
+
+        def run(slots: Slots) -> None:
+            arguments = constant.copy()
+            for name, read in reads:
+                arguments[name] = read(slots)
+            try:
+                slots[number] = function(**arguments)
+            except Exception as error:
+                raise node_failed(call, arguments, error) from error
+
+        def run_and_tell(slots: Slots) -> None:
+            assert listen is not None
+            listen(NodeStarted(call))
+            begin = time.perf_counter()
+            run(slots)
+            listen(NodeFinished(call, time.perf_counter() - begin, slots[number]))
+
+        return run_and_tell if listen else run
+
+    def loop(self, loop: Loop, at_start: set[str]) -> Run:
+        """Run a loop; the names of `at_start` are needed no more once it has begun."""
+        sequences = {key: self.read(value) for key, value in loop.sequences.items()}
+        items = [self.number(loop.variable(key)) for key in loop.sequences]
+        starts = [self.read(carry.start) for carry in loop.carry.values()]
+        states = [self.number(loop.variable(key)) for key in loop.carry]
+        step = self.step(loop, states)
+        let_go, listen, number = self.letting_go(at_start), self.listen, self.number(loop.name)
+
+        def run(slots: Slots) -> None:
+            walked = {key: read(slots) for key, read in sequences.items()}
+            steps = common_length(loop, walked)
+            for state, read in zip(states, starts, strict=True):
+                slots[state] = read(slots)
+            let_go(slots)
+            collected: dict[str, list[Any]] = {key: [] for key in loop.collect}
+            if listen:
+                listen(LoopStarted(loop, steps))
+            begin, done = time.perf_counter(), 0
+            for row in zip(*walked.values(), strict=True):
+                for item, value in zip(items, row, strict=True):
+                    slots[item] = value
+                leave = step(slots, collected)
+                done += 1
+                if listen:
+                    listen(StepFinished(loop, done - 1, steps))
+                if leave:
+                    break
+            carried = zip(loop.carry, states, strict=True)
+            slots[number] = {key: slots[state] for key, state in carried} | collected
+            for variable in (*items, *states):
+                slots[variable] = None
+            if listen:
+                listen(LoopFinished(loop, done, time.perf_counter() - begin))
+
+        return run
+
+    def step(self, loop: Loop, states: list[int]) -> Callable[[Slots, dict[str, list[Any]]], Any]:
+        """Run a loop's body once: adds to what is collected, and says whether to leave."""
+        leaving = [carry.then for carry in loop.carry.values()]
+        handed_on = [*leaving, *loop.collect.values(), *([loop.until] if loop.until else [])]
+        own = {block.name for block in loop.body} | {loop.variable(key) for key in loop.sequences}
+        own |= {loop.variable(key) for key in loop.carry}
+        kept = names_in(handed_on)
+        outside = names_in(_inside(loop)) - own
+        runs = self.blocks(loop.body, kept | outside)
+        thens = [self.read(value) for value in leaving]
+        collect = [(key, self.read(value)) for key, value in loop.collect.items()]
+        until = self.read(loop.until or Literal(False))
+        let_go = self.letting_go(kept & own)
+
+        def step(slots: Slots, collected: dict[str, list[Any]]) -> Any:
+            for run in runs:
+                run(slots)
+            for key, read in collect:
+                collected[key].append(read(slots))
+            after, leave = [read(slots) for read in thens], until(slots)
+            let_go(slots)
+            for state, value in zip(states, after, strict=True):
+                slots[state] = value
+            return leave
+
+        return step
 
 
-def arguments_of(
-    call: Call, values: Mapping[str, Any], machine: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Give what a node is called with: what the graph gives, and what the machine supplies."""
-    arguments = {name: value_of(value, values) for name, value in call.arguments.items()}
-    for name, parameter in call.node.parameters.items():
-        if parameter.ambient is not None and name not in arguments:
-            arguments[name] = machine[parameter.ambient]
-    return arguments
+def _keeping(keep: Keep, block: Block, number: int) -> Run:
+    return lambda slots: keep(block, slots[number])
 
 
-def _call(call: Call, values: Mapping[str, Any], machine: Mapping[str, Any], listen: Listen) -> Any:
-    arguments = arguments_of(call, values, machine)
-    listen(NodeStarted(call))
-    begin = time.perf_counter()
-    try:
-        value = call.node.function(**arguments)
-    except Exception as error:
-        raise node_failed(call, arguments, error) from error
-    listen(NodeFinished(call, time.perf_counter() - begin, value))
-    return value
+def _reading(number: int, fields: tuple[str, ...]) -> Read:
+    if not fields:
+        return itemgetter(number)
+    first, rest = fields[0], fields[1:]
+
+    def read(slots: Slots) -> Any:
+        value = field_of(slots[number], first)
+        for name in rest:
+            value = field_of(value, name)
+        return value
+
+    return read
 
 
-def _run_loop(
-    loop: Loop, values: dict[str, Any], machine: Mapping[str, Any], listen: Listen
-) -> None:
-    sequences = {key: value_of(value, values) for key, value in loop.sequences.items()}
-    steps = common_length(loop, sequences)
-    state = {key: value_of(carry.start, values) for key, carry in loop.carry.items()}
-    collected: dict[str, list[Any]] = {key: [] for key in loop.collect}
-    listen(LoopStarted(loop, steps))
-    begin = time.perf_counter()
-    done = 0
-    for items in zip(*sequences.values(), strict=True):
-        values |= {loop.variable(key): item for key, item in zip(sequences, items, strict=True)}
-        values |= {loop.variable(key): value for key, value in state.items()}
-        for block in loop.body:
-            _run(block, values, machine, listen)
-        state = {key: value_of(carry.then, values) for key, carry in loop.carry.items()}
-        for key, value in loop.collect.items():
-            collected[key].append(value_of(value, values))
-        done += 1
-        listen(StepFinished(loop, done - 1, steps))
-        if loop.until is not None and value_of(loop.until, values):
-            break
-    for name in [loop.variable(key) for key in (*sequences, *state)] + [b.name for b in loop.body]:
-        values.pop(name, None)
-    values[loop.name] = state | collected
-    listen(LoopFinished(loop, done, time.perf_counter() - begin))
-
-
-def common_length(loop: Loop, sequences: Mapping[str, Sequence[Any]]) -> int:
-    """Count the steps of a loop; raises RunError where its sequences differ in length."""
-    lengths = {key: len(sequence) for key, sequence in sequences.items()}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-        raise RunError(loop.place, f"the sequences of '{loop.name}' differ in length: {found}")
-    return next(iter(lengths.values()))
-
-
-def value_of(value: Value, values: Mapping[str, Any]) -> Any:
-    """Give what a literal, a reference or a list stands for; what is of UNKNOWN is UNKNOWN."""
-    match value:
-        case Literal():
-            return value.value
-        case Reference():
-            return reduce(_field, value.fields, values[value.name])
-        case ListOf():
-            return [value_of(item, values) for item in value.items]
-
-
-def _field(whole: Any, name: str) -> Any:
-    """Take a field: of a loop's value, which is a dictionary, or of what a node gave."""
-    if whole is UNKNOWN:
-        return UNKNOWN
-    return cast("dict[str, Any]", whole)[name] if isinstance(whole, dict) else getattr(whole, name)
-
-
-def last_uses(graph: Graph) -> dict[int, list[str]]:
-    """Say which names no block after a position needs."""
-    last: dict[str, int] = {}
-    for position, block in enumerate(graph.blocks):
-        used = (found.name for value in values_of(block) for found in references(value))
-        last |= dict.fromkeys((block.name, *used), position)
-    kept = {found.name for value in graph.outputs.values() for found in references(value)}
-    uses: dict[int, list[str]] = {}
-    for name, position in last.items():
-        if name not in kept:
-            uses.setdefault(position, []).append(name)
-    return uses
+def _inside(loop: Loop) -> Iterable[Value]:
+    """Walk over what a loop needs while it runs, but for what it begins with."""
+    for block in loop.body:
+        yield from values_of(block)
+    yield from (carry.then for carry in loop.carry.values())
+    yield from loop.collect.values()
+    if loop.until:
+        yield loop.until

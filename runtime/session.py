@@ -9,23 +9,28 @@ from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .place import choose_device, choose_dtype
 from .plan import share_equal_calls
-
-
-def _nobody(event: Event) -> None:
-    """Listen to nothing."""
+from .remember import Remembering, recall
 
 
 class Session:
     """A machine to run graphs on: `Session(device="cpu")(load("sd15"), prompt="a lighthouse")`.
 
     `auto` takes the fastest device, and the fastest precision of the networks that is sound on it;
-    the sample itself always stays float32. `listen` is told of every event of every run.
+    the sample itself always stays float32. `listen` is told of every event of every run;
+    `remembering` is asked, for every run, what earlier runs remember.
     """
 
-    def __init__(self, device: str = "auto", dtype: str = "auto", listen: Listen = _nobody) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        dtype: str = "auto",
+        listen: Listen | None = None,
+        remembering: Remembering | None = None,
+    ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.listen = listen
+        self.remembering = remembering
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
         """Run a graph and give its outputs by name.
@@ -33,13 +38,21 @@ class Session:
         Raises GraphError where an input is unknown, missing or of the wrong type, and RunError
         where a node fails.
         """
-        values = bind(graph, inputs)
+        known = bind(graph, inputs)
         plan = share_equal_calls(prune(graph))
         machine = {"device": self.device, "dtype": self.dtype}
+        dtype = str(self.dtype).removeprefix("torch.")
         begin = time.perf_counter()
-        self.listen(
-            RunStarted(graph.name, str(self.device), str(self.dtype).removeprefix("torch."))
-        )
-        outputs = evaluate(plan, values, machine, self.listen)
-        self.listen(RunFinished(time.perf_counter() - begin))
+        self._tell(RunStarted(graph.name, str(self.device), dtype))
+        keep = None
+        if self.remembering:
+            remember = self.remembering(plan, known)
+            plan, found = recall(plan, remember)
+            known, keep = known | found, remember.keep
+        outputs = evaluate(plan, known, machine, self.listen, keep)
+        self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
+
+    def _tell(self, event: Event) -> None:
+        if self.listen:
+            self.listen(event)

@@ -1,0 +1,78 @@
+"""What the values in a graph stand for, and how long they are needed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, cast
+
+from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, references, values_of
+
+from .errors import RunError
+
+UNKNOWN: Any = object()
+"""Stands for a value that a check cannot know."""
+
+
+def arguments_of(
+    call: Call, values: Mapping[str, Any], machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give what a node is called with: what the graph gives, and what the machine supplies."""
+    given = {name: value_of(value, values) for name, value in call.arguments.items()}
+    return given | supplied(call, machine)
+
+
+def supplied(call: Call, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the ambient parameters that the graph leaves to the machine."""
+    return {
+        name: machine[parameter.ambient]
+        for name, parameter in call.node.parameters.items()
+        if parameter.ambient is not None and name not in call.arguments
+    }
+
+
+def value_of(value: Value, values: Mapping[str, Any]) -> Any:
+    """Give what a literal, a reference or a list stands for; what is of UNKNOWN is UNKNOWN."""
+    match value:
+        case Literal():
+            return value.value
+        case Reference():
+            return reduce(field_of, value.fields, values[value.name])
+        case ListOf():
+            return [value_of(item, values) for item in value.items]
+
+
+def field_of(whole: Any, name: str) -> Any:
+    """Take a field: of a loop's value, which is a dictionary, or of what a node gave."""
+    if whole is UNKNOWN:
+        return UNKNOWN
+    return cast("dict[str, Any]", whole)[name] if isinstance(whole, dict) else getattr(whole, name)
+
+
+def common_length(loop: Loop, sequences: Mapping[str, Sequence[Any]]) -> int:
+    """Count the steps of a loop; raises RunError where its sequences differ in length."""
+    lengths = {key: len(sequence) for key, sequence in sequences.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+        raise RunError(loop.place, f"the sequences of '{loop.name}' differ in length: {found}")
+    return next(iter(lengths.values()))
+
+
+def names_in(values: Iterable[Value]) -> set[str]:
+    """Collect the names that values refer to."""
+    return {found.name for value in values for found in references(value)}
+
+
+def last_uses(graph: Graph) -> dict[int, list[str]]:
+    """Say which names no block after a position needs."""
+    return last_uses_of(graph.blocks, names_in(graph.outputs.values()))
+
+
+def last_uses_of(blocks: Iterable[Block], kept: set[str]) -> dict[int, list[str]]:
+    """Say which names, but for those to be kept, no block after a position needs."""
+    last: dict[str, int] = {}
+    for position, block in enumerate(blocks):
+        last |= dict.fromkeys((block.name, *names_in(values_of(block))), position)
+    uses: dict[int, list[str]] = {}
+    for name, position in last.items():
+        if name not in kept:
+            uses.setdefault(position, []).append(name)
+    return uses

@@ -3,6 +3,7 @@
 from . import (
     control,
     denoise,
+    guidance,
     image,
     latents,
     load,
@@ -17,11 +18,13 @@ from . import (
     text,
     textual_inversion,
     tiles,
+    variants,
 )
 
 __all__ = [
     "control",
     "denoise",
+    "guidance",
     "image",
     "latents",
     "load",
@@ -36,4 +39,5 @@ __all__ = [
     "text",
     "textual_inversion",
     "tiles",
+    "variants",
 ]

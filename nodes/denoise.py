@@ -1,4 +1,4 @@
-"""What happens at every timestep: the network's prediction, and guidance."""
+"""What happens at every timestep: the network's prediction, and what it is told."""
 
 from typing import Annotated
 
@@ -118,31 +118,6 @@ def _conditions(
         size=None if size is None else for_each(size, sample, "sizes"),
         guidance=guidance,
     )
-
-
-@node
-def guidance(
-    cond: Prediction,
-    uncond: Prediction,
-    scale: Annotated[float, Field(description="1 = no guidance, 7.5 = strong")] = 7.5,
-) -> Prediction:
-    """Push away from the unconditional prediction (classifier-free guidance, arXiv:2207.12598)."""
-    return torch.lerp(uncond, cond, scale)  # uncond + scale * (cond - uncond)
-
-
-@node
-def edit_guidance(
-    text: Prediction,
-    image: Prediction,
-    uncond: Prediction,
-    scale: Annotated[float, Field(description="how much the instruction counts")] = 7.5,
-    image_scale: Annotated[float, Field(description="how much the picture counts")] = 1.5,
-) -> Prediction:
-    """Push towards a picture, and from it towards an edit (InstructPix2Pix, arXiv:2211.09800, 3).
-
-    `text` was told picture and instruction, `image` the picture alone, `uncond` neither.
-    """
-    return uncond + scale * (text - image) + image_scale * (image - uncond)
 
 
 @node

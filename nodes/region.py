@@ -25,6 +25,39 @@ def _is_box(box: tuple[float, float, float, float]) -> tuple[float, float, float
 
 
 @node
+def keyframes(
+    schedule: Schedule,
+    values: list[float],
+    at: Annotated[
+        list[float],
+        Field(description="when each value holds, 0 = the first step, 1 = the last"),
+    ],
+) -> list[float]:
+    """Give every step of a schedule a number, on straight lines from keyframe to keyframe.
+
+    Before the first keyframe its value holds, and after the last one that.
+    """
+    if len(values) != len(at):
+        raise ValueError(f"there are {len(values)} values and {len(at)} times in `at`")
+    rising = all(one < other for one, other in pairwise(at))
+    if not at or not rising or at[0] < 0 or at[-1] > 1:
+        raise ValueError(f"`at` must rise from 0 or more to 1 or less, found {at}")
+    first, last = schedule.first, max(len(schedule.table.timesteps) - 1, 1)
+    parts = [number / last for number in range(first, first + len(schedule))]
+    return [_on_the_line(part, values, at) for part in parts]
+
+
+def _on_the_line(part: float, values: list[float], at: list[float]) -> float:
+    """Find the value at a part of the steps, between the keyframes around it."""
+    if part <= at[0]:
+        return values[0]
+    for (start, end), (first, second) in zip(pairwise(at), pairwise(values), strict=True):
+        if part <= end:
+            return first + (second - first) * (part - start) / (end - start)
+    return values[-1]
+
+
+@node
 def each_step(
     schedule: Schedule,
     values: list[Value],

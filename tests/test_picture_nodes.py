@@ -5,7 +5,7 @@ import torch
 from PIL import Image as Picture
 
 from graph import GraphError, bind, load
-from nodes.denoise import edit_guidance
+from nodes.guidance import edit_guidance
 from nodes.image import contact_sheet, crop_image, resize_image, save_animation, to_image, to_sample
 from nodes.kinds import Schedule, State
 from nodes.latents import (

@@ -7,6 +7,7 @@ from .conditioning import ConditioningConfig, Conditions
 from .controlnet import ControlNetModel
 from .layers import sinusoid
 from .packed import pack
+from .perturbed import with_balance, with_own_pixels, without_blocks
 from .t2i_adapter import T2IAdapter
 from .unet import Residuals, UNet
 from .unet_2d import UNet2DModel
@@ -28,6 +29,9 @@ __all__ = [
     "Weighted",
     "pack",
     "sinusoid",
+    "with_balance",
     "with_layers",
+    "with_own_pixels",
     "with_weight",
+    "without_blocks",
 ]

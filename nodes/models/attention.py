@@ -13,6 +13,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, context_width: int, heads: int, *, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.mix = attend
         self.to_q = nn.Linear(width, width, bias)
         self.to_k = nn.Linear(context_width, width, bias)
         self.to_v = nn.Linear(context_width, width, bias)
@@ -24,7 +25,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N width/heads
             for part in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
-        mixed = attend(queries, keys, values)
+        mixed = self.mix(queries, keys, values)
         return self.to_out[0](mixed.transpose(1, 2).flatten(2))  # B N width
 
 

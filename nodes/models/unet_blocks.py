@@ -71,6 +71,11 @@ class MidBlock(nn.Module):
         return x
 
 
+def join(x: Tensor, skip: Tensor) -> Tensor:
+    """Put the features of the way down behind those of the way up."""
+    return torch.cat((x, skip), dim=1)
+
+
 class UpBlock(nn.Module):
     """The way back: each residual block also reads a skip of the way down, last one first."""
 
@@ -85,6 +90,7 @@ class UpBlock(nn.Module):
         upsample: nn.Module | None,
     ) -> None:
         super().__init__()
+        self.join = join
         widths = [inputs, *[outputs] * (layers - 1)]
         skips = [*[outputs] * (layers - 1), last_skip]
         self.resnets = nn.ModuleList(
@@ -95,7 +101,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor | None) -> Tensor:
         for layer, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat((x, skips.pop()), dim=1), time)
+            x = resnet(self.join(x, skips.pop()), time)
             x = self.attentions[layer](x, text) if self.attentions else x
         if self.upsamplers:
             height, width = skips[-1].shape[-2:]

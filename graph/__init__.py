@@ -17,12 +17,13 @@ from .blocks import (
 from .errors import Finding, GraphError, Place, did_you_mean
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, describe
+from .kinds import Ambient, Kind, Written, describe
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_types
 from .prune import has_effect, prune
 from .schema import graph_schema
 from .sources import Source, came_from, digest_in_background, sources_of
+from .written import graph_files, written_inputs
 
 __all__ = [
     "Ambient",
@@ -44,11 +45,13 @@ __all__ = [
     "Registry",
     "Source",
     "Value",
+    "Written",
     "bind",
     "came_from",
     "describe",
     "did_you_mean",
     "digest_in_background",
+    "graph_files",
     "graph_schema",
     "has_effect",
     "load",
@@ -63,4 +66,5 @@ __all__ = [
     "shipped_graphs",
     "sources_of",
     "values_of",
+    "written_inputs",
 ]

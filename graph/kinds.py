@@ -43,6 +43,14 @@ class Ambient:
     name: str
 
 
+@dataclass(frozen=True)
+class Written:
+    """Marks a parameter that names the file that an effect writes.
+
+    `PicturePath = Annotated[str, Written()]`
+    """
+
+
 Bindings = dict[Any, Any]
 """What each TypeVar stands for in one call."""
 

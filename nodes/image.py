@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from graph import came_from, node
+from graph import Written, came_from, node
 
 from .files import write_whole
 from .kinds import Device, Image, Latents
@@ -25,7 +25,7 @@ def _has_picture_format(path: str) -> str:
 
 
 # Checked with the graph: a wrong ending should not be found when the picture is already made.
-PicturePath = Annotated[str, AfterValidator(_has_picture_format)]
+PicturePath = Annotated[str, AfterValidator(_has_picture_format), Written()]
 
 
 def _has_animation_format(path: str) -> str:
@@ -34,7 +34,7 @@ def _has_animation_format(path: str) -> str:
     return path
 
 
-AnimationPath = Annotated[str, AfterValidator(_has_animation_format)]
+AnimationPath = Annotated[str, AfterValidator(_has_animation_format), Written()]
 
 
 Tile = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field
 from safetensors.torch import load_file, save_file
 
-from graph import came_from, did_you_mean, node
+from graph import Written, came_from, did_you_mean, node
 
 from .files import write_whole
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
@@ -150,7 +150,7 @@ def split_after(
 
 
 @node(effect=True)
-def save_state(state: State, path: str) -> Path:
+def save_state(state: State, path: Annotated[str, Written()]) -> Path:
     """Save a state as safetensors, to be resumed by `load_state`; whole, or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in state._asdict().items()}
     write_whole(Path(path), partial(save_file, tensors))

@@ -32,11 +32,17 @@ GRAPH is a file, or the name of a graph that comes with run-graph.
        --offline        use only what is on this machine
        --version        print the version
 
+       --sweep TABLE    run it for every line of a .csv or .jsonl file, whose columns are inputs
+       --grid NAME=VALUES ...   and for every combination: steps=10,20 seed=0..99
+       --out FOLDER     where the results of many runs go, NAME-sweep if not given
+       --on WHERE       local:2 (processes), ray or ray://HOST:10001; a GPU for each worker
+       --shard i/n      only this part of the rows
+
 Instead of a graph:
 
 {verbs}
 
-run-graph VERB --help tells more. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+run-graph VERB --help tells more. Exit codes: 0 done, 1 failed, 2 wrong input, 3 rows of a sweep\nfailed, 130 interrupted.
 """
 
 
@@ -53,7 +59,9 @@ class Verb(Protocol):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and give its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run the command and give its exit code: 0 done, 1 failed, 2 wrong input, 3 a part
+    failed, 130 interrupted.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help"):
         print(_usage())

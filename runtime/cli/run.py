@@ -12,6 +12,7 @@ from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
 from ..progress import Progress
 from ..session import Session
+from . import sweep
 from .shared import FAILED, INTERRUPTED, OK, WRONG
 
 
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("-h", "--help", action="store_true")
     option("--device", default="auto")
     option("--dtype", default="auto")
+    sweep.add_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -35,6 +37,8 @@ def run(given: argparse.Namespace) -> int:
         print(describe_graph(graph))
         return OK
     inputs = parse_inputs(graph, given.words[1:])
+    if given.sweep or given.grid:
+        return sweep.run(given, graph, inputs)
     progress = Progress(sys.stderr)
     interrupt = _Interrupt()
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from graph import Finding, GraphError
 
-OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,122 @@
+"""`run-graph GRAPH --sweep TABLE --grid name=values`: many runs, each result exactly once."""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from graph import Finding, Graph, GraphError
+
+from ..session import Session
+from ..sweep import Outcome, Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
+from .shared import INTERRUPTED, OK, PARTIAL
+from .worker import Run, make_job, with_files
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take where the rows come from, where they run and where their results go."""
+    option = parser.add_argument
+    option("--sweep", type=Path, metavar="TABLE")
+    option("--grid", nargs="+", default=[], metavar="name=values")
+    option("--out", type=Path, metavar="FOLDER")
+    option("--shard", default="1/1", metavar="i/n")
+    option("--on", default="here", metavar="WHERE")
+
+
+def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> int:
+    """Run the rows that have no result yet, and write the manifest and the page."""
+    rows = shard(read_rows(graph, inputs, given.sweep, given.grid), *_shard(given.shard))
+    folder = SweepFolder(given.out or Path(f"{graph.name}-sweep"))
+    waiting = in_order_of_cost([row for row in folder.missing(rows) if not row.error])
+    progress = _Progress(sys.stderr, len(rows), len(waiting))
+    code = OK
+    try:
+        for outcome in _outcomes(given, graph, waiting):
+            folder.publish(outcome)
+            progress(outcome)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    lines = folder.summarise(rows)
+    left = [line for line in lines if line["status"] != "done"]
+    for line in left:
+        if "error" in line:
+            print(f"row {line['row']} ({line['status']}): {line['error']}", file=sys.stderr)
+    print(f"{len(lines) - len(left)} of {len(lines)} rows are done: {folder.path / 'index.html'}")
+    return code or (PARTIAL if left else OK)
+
+
+def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> Iterator[Outcome]:
+    job = make_job(given)
+    if given.on == "here":
+        return map(Run(Session(given.device, given.dtype), graph), rows)
+    if processes := re.fullmatch(r"local:([1-9]\d*)", given.on):
+        from ..sweep.processes import ProcessWorker, wait_for_processes
+
+        return spread(rows, int(processes[1]), partial(ProcessWorker, job), wait_for_processes)
+    if given.on == "ray" or given.on.startswith("ray://"):
+        from ..sweep.ray_actors import connect, wait_for_actors
+
+        try:
+            count, start = connect(given.on)
+        except ModuleNotFoundError as error:
+            message = "--on ray: Ray is not installed"
+            raise _wrong(message, "pip install 'run-graph[ray]'") from error
+        except ConnectionError as error:
+            raise _wrong(f"--on {given.on}: {error}") from error
+        return spread(rows, count, partial(start, with_files(job, graph)), wait_for_actors)
+    raise _wrong(f"--on: there is no '{given.on}'", "write local:2, ray or ray://HOST:10001")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise _wrong(f"--shard: '{text}' is no part of a whole", "write 1/8 to 8/8")
+    return int(found[1]), int(found[2])
+
+
+def _wrong(message: str, help: str | None = None) -> GraphError:
+    return GraphError([Finding(None, message, help)])
+
+
+class _Progress:
+    """Tells, at most once a second, how far a sweep is."""
+
+    def __init__(self, stream: TextIO, rows: int, waiting: int) -> None:
+        self.stream = stream
+        self.rows, self.waiting = rows, waiting
+        self.done = self.failed = 0
+        self.begin = self.told = time.monotonic()
+        if waiting < rows:
+            print(f"{rows - waiting} of {rows} rows need no run", file=stream)
+
+    def __call__(self, outcome: Outcome) -> None:
+        self.done += 1
+        self.failed += bool(outcome.error)
+        now = time.monotonic()
+        if now - self.told < 1 and self.done < self.waiting:
+            return
+        self.told = now
+        rate = self.done / max(now - self.begin, 1e-9)
+        left = (self.waiting - self.done) / rate
+        failed = f", {self.failed} failed" if self.failed else ""
+        print(
+            f"{self.done}/{self.waiting} rows{failed}, {rate:.2g} a second, {_duration(left)} left",
+            file=self.stream,
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {seconds} s"
+        if minutes
+        else f"{seconds} s"
+    )

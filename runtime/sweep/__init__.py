@@ -1,0 +1,19 @@
+"""Many runs of one graph: rows of a table, spread over workers, each result exactly once."""
+
+from .folder import SweepFolder
+from .rows import Row, in_order_of_cost, read_rows, shard, varied
+from .spread import Outcome, Worker, spread
+from .work import run_row
+
+__all__ = [
+    "Outcome",
+    "Row",
+    "SweepFolder",
+    "Worker",
+    "in_order_of_cost",
+    "read_rows",
+    "run_row",
+    "shard",
+    "spread",
+    "varied",
+]

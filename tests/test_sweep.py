@@ -1,0 +1,266 @@
+"""Sweeps: the rows, the workers, the folder, the page, and the command that joins them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from graph import GraphError, Registry, Written, load_text
+from runtime.cli import main
+from runtime.sweep import Outcome, Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
+from runtime.sweep.page import contact_page
+
+WrittenPath = Annotated[str, Written()]
+ROOT = Path(__file__).parent.parent
+NODES = """
+import os, signal
+from pathlib import Path
+from typing import Annotated
+from pydantic import Field
+from graph import Written, node
+
+@node(effect=True)
+def write_words(words: str, times: Annotated[int, Field(ge=1)], path: Annotated[str, Written()]) -> Path:
+    "Write words to a file."
+    if words == "fail":
+        raise ValueError("these words cannot be written")
+    if words == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(path).write_text(words * times)
+    return Path(path)
+"""
+GRAPH = """# Words.
+inputs: {words: hello, times: 1, output: words.txt}
+nodes:
+  saved: {node: write_words, words: $words, times: $times, path: $output}
+"""
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(NODES)
+    (tmp_path / "words.yaml").write_text(GRAPH)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sweep(*words: str) -> int:
+    return main(["words.yaml", "--nodes", "own.py", *words])
+
+
+def manifest(folder: str) -> list[dict]:
+    return [json.loads(line) for line in (Path(folder) / "manifest.jsonl").read_text().splitlines()]
+
+
+def a_graph(text: str = GRAPH):
+    registry = Registry()
+
+    @registry.node(effect=True)
+    def write_words(words: str, times: int, path: WrittenPath) -> int:
+        """Write."""
+        return 0
+
+    return load_text(text, "words", registry)
+
+
+def test_a_table_and_a_grid_combine_and_equal_rows_are_one(tmp_path):
+    table = tmp_path / "rows.csv"
+    table.write_text('words,times\n"a, b",2\nc,\n"a, b",2\n')
+    rows = read_rows(a_graph(), {}, table, ["times=1,2"])
+    assert [(row.inputs["words"], row.inputs["times"]) for row in rows] == [
+        ("a, b", 1), ("a, b", 2), ("c", 1), ("c", 2),
+    ]  # fmt: skip
+    assert [row.number for row in rows] == [1, 2, 3, 4]
+    assert len({row.name for row in rows}) == 4
+
+
+def test_grids_count_and_list(tmp_path):
+    rows = read_rows(a_graph(), {"words": "x"}, None, ["times=3..1"])
+    assert [row.inputs["times"] for row in rows] == [3, 2, 1]
+    rows = read_rows(a_graph(), {}, None, ['words=[a cat, "a dog, running"]'])
+    assert [row.inputs["words"] for row in rows] == ["a cat", "a dog, running"]
+
+
+def test_a_name_is_of_the_graph_and_of_what_it_is_given(tmp_path):
+    one, two = (read_rows(a_graph(), {"words": word}, None, [])[0].name for word in ("x", "y"))
+    other = read_rows(a_graph(GRAPH.replace("# Words", "# Other words")), {"words": "x"}, None, [])
+    assert len({one, two, other[0].name}) == 3
+    assert read_rows(a_graph(), {"words": "x", "times": 1}, None, [])[0].name == one
+
+
+def test_json_lines_hold_values(tmp_path):
+    table = tmp_path / "rows.jsonl"
+    table.write_text('{"words": "a=b", "times": 2}\n\n{"words": "#"}\n')
+    rows = read_rows(a_graph(), {}, table, [])
+    assert [dict(row.inputs) for row in rows] == [
+        {"words": "a=b", "times": 2}, {"words": "#", "times": 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("words,tims\nx,1\n", "rows.csv:1: 'words' has no input 'tims'\n  help: did you mean 'times'?"),
+        ("words,times\nx,1,2\n", "rows.csv:2: the line has not as many cells as the first"),
+        ("words,output\nx,y\n", "input 'output' names a file, and a sweep names the files itself"),
+    ],
+)  # fmt: skip
+def test_a_wrong_table_is_refused_whole(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text(content)
+    with pytest.raises(GraphError) as refused:
+        read_rows(a_graph(), {}, Path("rows.csv"), [])
+    assert message in str(refused.value)
+
+
+def test_a_graph_that_always_writes_the_same_file_cannot_be_swept():
+    text = GRAPH.replace("path: $output", "path: words.txt").replace(", output: words.txt", "")
+    with pytest.raises(GraphError) as refused:
+        read_rows(a_graph(text), {}, None, [])
+    assert str(refused.value) == (
+        "words:4:66: 'saved' always writes the same file\n"
+        "    saved: {node: write_words, words: $words, times: $times, path: words.txt}\n"
+        f"{' ' * 67}^\n  help: make 'path' an input of the graph"
+    )
+
+
+def test_shards_are_all_rows_and_none_twice():
+    rows = [Row(number, str(number), {}) for number in range(1, 12)]
+    parts = [shard(rows, index, 3) for index in (1, 2, 3)]
+    assert sorted((row for part in parts for row in part), key=lambda row: row.number) == rows
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_what_has_few_values_changes_least_often():
+    rows = read_rows(a_graph(), {}, None, ["times=1..5", "words=a,b"])
+    assert [row.inputs["words"] for row in in_order_of_cost(rows)] == ["a"] * 5 + ["b"] * 5
+
+
+class FakeWorker:
+    """Dies of the rows that `deadly` names, as often as it says."""
+
+    def __init__(self, deadly: dict[int, int]) -> None:
+        self.deadly = deadly
+        self.stopped = False
+
+    def send(self, row):
+        self.row = row
+
+    def receive(self):
+        if self.deadly.get(self.row.number, 0) > 0:
+            self.deadly[self.row.number] -= 1
+            return None
+        return Outcome(self.row, {}, 0.0)
+
+    def stop(self):
+        self.stopped = True
+
+
+def test_a_row_whose_worker_dies_is_tried_again_but_not_for_ever():
+    rows = [Row(number, str(number), {}) for number in range(20)]
+    deadly, started = {3: 1, 7: 2, 11: 99}, []
+
+    def start(number):
+        started.append(FakeWorker(deadly))
+        return started[-1]
+
+    outcomes = list(spread(rows, 4, start, lambda workers: workers))
+    assert sorted(outcome.row.number for outcome in outcomes) == list(range(20))
+    assert {outcome.row.number: outcome.error for outcome in outcomes if outcome.error} == {
+        11: "3 workers died of this row, one by one"
+    }
+    assert len(started) == 4 + 1 + 2 + 3 - 1  # the last of row 11 need not be replaced
+    assert all(worker.stopped for worker in started)
+
+
+def test_two_sweeps_that_finish_the_same_row_leave_one_result(tmp_path):
+    row = Row(1, "row", {})
+    first, second = SweepFolder(tmp_path / "out"), SweepFolder(tmp_path / "out")
+    first.publish(Outcome(row, {"a.txt": b"1"}, 1.0))
+    second.publish(Outcome(row, {"a.txt": b"1"}, 2.0))
+    assert json.loads((tmp_path / "out/row/row.json").read_text())["seconds"] == 1.0
+    assert sorted(os.listdir(tmp_path / "out")) == ["row"]
+
+
+def test_the_page_shows_texts_as_texts():
+    hostile = "</script><script>alert(1)</script>"
+    line = {"name": "r", "status": "done", "files": ["a.png"], "inputs": {"words": hostile}}
+    page = contact_page("<b>", [line], ["words"])
+    assert hostile not in page
+    assert "<title>&lt;b&gt;</title>" in page
+    assert "r/a.png" in page
+
+
+def test_a_bad_row_is_reported_and_the_others_are_done_once(files, capsys):
+    Path("rows.csv").write_text("words,times\nhello,2\nfail,1\nbye,0\nbye,3\n")
+    assert sweep("--sweep", "rows.csv", "--out", "out") == 3
+    said = capsys.readouterr()
+    assert "2 of 4 rows are done: out/index.html" in said.out
+    assert "row 2 (failed): words.yaml:4:3: 'saved' (write_words) failed: ValueError" in said.err
+    assert "row 3 (refused): error: input 'times' must be at least 1, found 0" in said.err
+    lines = manifest("out")
+    assert [line["status"] for line in lines] == ["done", "failed", "refused", "done"]
+    assert Path("out", lines[3]["name"], "words.txt").read_text() == "byebyebye"
+    before = Path("out", lines[0]["name"]).stat().st_mtime_ns
+    assert sweep("--sweep", "rows.csv", "--out", "out") == 3
+    assert "2 of 4 rows need no run" not in (again := capsys.readouterr().err)
+    assert "3 of 4 rows need no run" in again
+    assert Path("out", lines[0]["name"]).stat().st_mtime_ns == before
+
+
+def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsys):
+    for part in ("1/2", "2/2"):
+        assert sweep("--grid", "times=1..5", "--out", "out", "--shard", part) == 0
+    assert sweep("--grid", "times=1..5", "--out", "out") == 0
+    assert "5 of 5 rows need no run" in capsys.readouterr().err
+    assert len(manifest("out")) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", "tims=1,2"], "--grid: 'tims=1,2' does not give an input of 'words' its values\n  help: did you mean 'times'?"),
+        (["--grid", "times=1", "--shard", "3/2"], "--shard: '3/2' is no part of a whole\n  help: write 1/8 to 8/8"),
+        (["--grid", "times=1", "--on", "slurm"], "--on: there is no 'slurm'\n  help: write local:2, ray or ray://HOST:10001"),
+        (["--sweep", "none.csv"], "--sweep: 'none.csv': No such file or directory"),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_refused(words, message, files, capsys):
+    assert sweep(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_row_that_kills_processes_is_reported_and_the_others_are_done(files, capsys):
+    assert sweep("--grid", "words=a,die,b,c", "--out", "out", "--on", "local:2") == 3
+    assert "3 workers died of this row, one by one" in capsys.readouterr().err
+    assert [line["status"] for line in manifest("out")] == ["done", "failed", "done", "done"]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_where_it_was(files):
+    command = [
+        sys.executable, "-m", "runtime.cli", "emoji", "steps=2", "--grid", "seed=0..29",
+        "--out", "out", "--on", "local:2",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for _ in range(2):
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if " rows, " in line:
+                    break
+            process.send_signal(signal.SIGKILL)
+    assert (
+        subprocess.run(command, check=False, env=environment, capture_output=True).returncode == 0
+    )
+    pictures = {path.read_bytes() for path in Path("out").glob("*/emoji.png")}
+    assert len(pictures) == len(manifest("out")) == 30
+    assert not [name for name in os.listdir("out") if name.startswith(".part-")]

@@ -42,7 +42,8 @@ Instead of a graph:
 
 {verbs}
 
-run-graph VERB --help tells more. Exit codes: 0 done, 1 failed, 2 wrong input, 3 rows of a sweep\nfailed, 130 interrupted.
+run-graph VERB --help tells more. Exit codes: 0 done, 1 failed, 2 wrong input, 3 some rows of a
+sweep failed, 130 interrupted.
 """
 
 
@@ -59,9 +60,7 @@ class Verb(Protocol):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and give its exit code: 0 done, 1 failed, 2 wrong input, 3 a part
-    failed, 130 interrupted.
-    """
+    """Run the command and give its exit code, as the usage tells them."""
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help"):
         print(_usage())

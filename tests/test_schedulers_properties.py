@@ -12,8 +12,8 @@ from torch import Tensor
 from nodes.schedulers import SCHEDULERS, Table, make_table, step
 from nodes.schedulers.config import resolve
 from nodes.schedulers.families import FAMILIES
-from nodes.schedulers.formulas import Inputs, Rule, Solver, adams_bashforth, averaged_step
-from nodes.schedulers.levels import estimates, level_from_ratio
+from nodes.schedulers.formulas import Inputs, Solver, adams_bashforth, exponential_rule
+from nodes.schedulers.levels import estimate, level_from_ratio
 
 torch.set_num_threads(1)
 
@@ -118,19 +118,23 @@ def test_fresh_noise_keeps_the_level(name: str) -> None:
         assert total == pytest.approx(float(table.sigmas[i + 1]), abs=1e-9)
 
 
+def folded(table: Table) -> Tensor:
+    """Return what of (sample, prediction) goes into the next sample, without clipping."""
+    return table.update[:, 0, :2] + table.update[:, 0, 2:3] * table.predict  # (N, 2)
+
+
 def test_ancestral_is_ddim_with_eta_one_is_ddpm() -> None:
     fields = {**STABLE_DIFFUSION, "timestep_spacing": "leading"}
     ancestral = make_table(fields, "euler_ancestral", 10)
     posterior = make_table(fields, "ddpm", 10)
     eta = make_table(fields, "ddim", 10, eta=1.0)
-    torch.testing.assert_close(ancestral.update, posterior.update, rtol=1e-6, atol=1e-6)
+    expected = folded(ancestral)
+    torch.testing.assert_close(folded(posterior), expected, rtol=1e-6, atol=1e-6)
     # DDIM ends every step a whole stride down, the last one below the first timestep.
-    torch.testing.assert_close(ancestral.update[:-1], eta.update[:-1], rtol=1e-6, atol=1e-6)
-
-
-def folded(table: Table) -> Tensor:
-    """Return what of (sample, prediction) goes into the next sample, without clipping."""
-    return table.update[:, 0, :2] + table.update[:, 0, 2:3] * table.predict  # (N, 2)
+    torch.testing.assert_close(folded(eta)[:-1], expected[:-1], rtol=1e-6, atol=1e-6)
+    for table in (posterior, eta):
+        added, wanted = table.update[:-1, 0, 3], ancestral.update[:-1, 0, 3]
+        torch.testing.assert_close(added, wanted, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -212,18 +216,21 @@ def test_the_matrix_says_what_the_formula_says(name: str) -> None:
     """Feeding random vectors to the formula gives what the matrix of the same row gives."""
     class_name, chosen = resolve(STABLE_DIFFUSION, name)
     options = {"eta": None, "mu": None, "timesteps": None, "sigmas": None}
-    grid = FAMILIES[class_name].grid({**chosen, **options}, 6)
-    solver: Solver = FAMILIES[class_name].solver({**chosen, **options}, grid)
+    grid = FAMILIES[class_name].grid({**options, **chosen}, 6)
+    solver: Solver = FAMILIES[class_name].solver({**options, **chosen}, grid)
     table = table_of(name, 6)
     generator = torch.Generator().manual_seed(5)
     for i, level in enumerate(solver.levels):
         vectors = torch.randn(4 + solver.memory, 7, generator=generator, dtype=torch.float64)
         sample, prediction, clean, noise, *memory = vectors
-        of_sample, of_prediction = estimates(chosen, level).noise
-        noise_estimate = of_sample * sample + of_prediction * prediction
-        if table.clipping is not None and FAMILIES[class_name].rederives_noise:
-            noise_estimate = (sample - level.alpha * clean) / level.sigma
-        inputs = Inputs(sample, prediction, clean, noise_estimate, noise, tuple(memory))
+        deviation = chosen.get("sigma_data")
+        _, predicted = estimate(
+            chosen["prediction_type"], level, sample, prediction, deviation=deviation
+        )
+        rest = predicted
+        if table.clipping is not None:
+            rest = (sample - level.alpha * clean) / level.sigma
+        inputs = Inputs(sample, prediction, clean, rest, predicted, noise, tuple(memory))
         expected = torch.stack(solver.move(i, inputs))
         torch.testing.assert_close(table.update[i] @ vectors, expected, rtol=1e-9, atol=1e-8)
 
@@ -286,16 +293,18 @@ def test_polynomials_are_integrated_exactly(count: int, of_noise: bool) -> None:
     levels = [level_from_ratio(ratio) for ratio in (4.0, 3.1, 2.2, 1.5, 0.7)]
     start, end = levels[3], levels[4]
 
-    def estimate(log: float) -> Tensor:
+    def estimated(log: float) -> Tensor:
         return sum((log - k / 2) ** k * (k + 1) for k in range(count)) * torch.ones(1).double()
 
     sample = torch.ones(1).double()
     logs = [level.half_log_snr for level in levels]
-    known = [(levels[3 - k], estimate(logs[3 - k])) for k in range(count)]
-    found = averaged_step(Rule(of_noise=of_noise), start, end, sample, known)
+    of = "epsilon" if of_noise else "sample"
+    rule = exponential_rule(start, end, levels[3::-1][:count], of=of)
+    known = [estimated(logs[3 - k]) for k in range(count)]
+    found = rule.move(sample, known, torch.zeros(1).double())
     points = torch.linspace(logs[3], logs[4], 20001, dtype=torch.float64)
     sign = -1 if of_noise else 1  # clean adds with exp(lambda), noise with -exp(-lambda)
-    values = torch.cat([estimate(float(log)) for log in points]) * torch.exp(sign * points) * sign
+    values = torch.cat([estimated(float(log)) for log in points]) * torch.exp(sign * points) * sign
     integral = torch.trapezoid(values, points)
     scale = (start.alpha, end.alpha) if of_noise else (start.sigma, end.sigma)
     torch.testing.assert_close(
@@ -305,9 +314,7 @@ def test_polynomials_are_integrated_exactly(count: int, of_noise: bool) -> None:
 
 def test_equal_spacing_gives_the_weights_of_adams_and_bashforth() -> None:
     for count, weights in ((2, [3, -1]), (3, [23, -16, 5]), (4, [55, -59, 37, -9])):
-        found = adams_bashforth(
-            [-float(k) for k in range(count)], [*torch.eye(count, dtype=torch.float64)]
-        )
+        found = torch.tensor(adams_bashforth([-float(k) for k in range(count)])).double()
         expected = torch.tensor(weights, dtype=torch.float64)
         torch.testing.assert_close(found, expected / expected.sum())
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import first_order, grids, multistep
+from . import grids, solvers
 from .formulas import Solver
 from .grids import Grid
 from .levels import BETA_SCHEDULES, Settings
@@ -61,7 +61,6 @@ class Family(NamedTuple):
     own: Mapping[str, Any] = {}  # fields beside, or instead of, those of the groups
     options: str = ""  # what make_table may be given besides
     fixed: Mapping[str, Any] = {}  # settings that no config can change
-    rederives_noise: bool = True  # whether clipping the clean estimate changes that of the noise
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -81,7 +80,6 @@ def _multistep(settings: Settings, steps: int) -> Grid:
 _interpolated = partial(grids.ratio_grid, whole=False, round_karras=False)
 _midpoints = partial(grids.ratio_grid, whole=False, round_karras=True)
 _own_end = partial(_interpolated, own_end=True)
-_euler, _ancestral = partial(first_order.ddim, eta=0.0), partial(first_order.ddim, eta=1.0)
 
 _PIXELS = "training leading clipping zero_snr"
 _K = "training latent linspace respacing"
@@ -91,65 +89,64 @@ _CLEAN_END, _REPEATED_END = {"final_sigmas_type": "zero"}, {"final_sigmas_type":
 _VELOCITY = {"prediction_type": "flow_prediction"}
 
 FAMILIES: dict[str, Family] = {
-    "DDPMScheduler": Family(grids.next_grid, first_order.ddpm, f"{_PIXELS} thresholding",
+    "DDPMScheduler": Family(grids.next_grid, solvers.ddpm, f"{_PIXELS} thresholding",
         {"variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")},
         "timesteps"),
-    "DDIMScheduler": Family(grids.stride_grid, first_order.ddim, f"{_PIXELS} thresholding",
-        {"set_alpha_to_one": True}, "eta", rederives_noise=False),
-    "DDIMInverseScheduler": Family(grids.inverse_grid, _euler, _PIXELS,
-        {"set_alpha_to_one": True, "timestep_spacing": ("leading", "trailing")},
-        rederives_noise=False),
-    "PNDMScheduler": Family(grids.pseudo_grid, multistep.pndm, "training two_types leading",
+    "DDIMScheduler": Family(grids.stride_grid, solvers.ddim, f"{_PIXELS} thresholding",
+        {"set_alpha_to_one": True}, "eta"),
+    "DDIMInverseScheduler": Family(grids.inverse_grid, solvers.ddim, _PIXELS,
+        {"set_alpha_to_one": True, "timestep_spacing": ("leading", "trailing")}),
+    "PNDMScheduler": Family(grids.pseudo_grid, solvers.pndm, "training two_types leading",
         {"set_alpha_to_one": False, "skip_prk_steps": False}),
     "IPNDMScheduler": Family(grids.trigonometric_grid,
-        partial(multistep.linear_multistep, variable="index"), "",
+        partial(solvers.linear_multistep, even=True), "",
         {"num_train_timesteps": 1000, "trained_betas": (None,)},
         fixed={"prediction_type": "v_prediction"}),
-    "EulerDiscreteScheduler": Family(_own_end, _euler,
+    "EulerDiscreteScheduler": Family(_own_end, solvers.ddim,
         "training linspace respacing range zero_snr end",
         {"interpolation_type": ("linear", "log_linear"),
          "timestep_type": ("discrete", "continuous")}, "timesteps sigmas"),
-    "EulerAncestralDiscreteScheduler": Family(_interpolated, _ancestral,
-        "training two_types linspace zero_snr", fixed=_CLEAN_END),
-    "LMSDiscreteScheduler": Family(_interpolated, multistep.linear_multistep,
+    "EulerAncestralDiscreteScheduler": Family(_interpolated, solvers.ddim,
+        "training two_types linspace zero_snr", fixed=_CLEAN_END | {"eta": 1.0}),
+    "LMSDiscreteScheduler": Family(_interpolated, solvers.linear_multistep,
         "training linspace respacing", fixed=_CLEAN_END),
-    "HeunDiscreteScheduler": Family(_interpolated, multistep.heun, f"{_K} clipping",
+    "HeunDiscreteScheduler": Family(_interpolated, solvers.heun, f"{_K} clipping",
         {"clip_sample": False}, "timesteps", _CLEAN_END),
-    "KDPM2DiscreteScheduler": Family(_midpoints, multistep.dpm_2, f"{_K} two_types",
+    "KDPM2DiscreteScheduler": Family(_midpoints, solvers.dpm_2, f"{_K} two_types",
         fixed=_CLEAN_END),
     "KDPM2AncestralDiscreteScheduler": Family(_midpoints,
-        partial(multistep.dpm_2, fresh="ancestral"), f"{_K} two_types", fixed=_CLEAN_END),
+        partial(solvers.dpm_2, fresh="ancestral"), f"{_K} two_types", fixed=_CLEAN_END),
     "DPMSolverSDEScheduler": Family(_interpolated,
-        partial(multistep.dpm_2, fresh="brownian"), f"{_K} two_types",
+        partial(solvers.dpm_2, fresh="brownian"), f"{_K} two_types",
         {"noise_sampler_seed": (None,)}, fixed=_CLEAN_END),
-    "DPMSolverMultistepScheduler": Family(_multistep, multistep.dpm_multistep,
+    "DPMSolverMultistepScheduler": Family(_multistep, solvers.dpm_multistep,
         f"{_MULTI} dynamic orders linspace dpm clipped end zero_snr",
         {"euler_at_final": False, "use_lu_lambdas": False, "exact_third_order": False},
         "timesteps mu shift"),
-    "DPMSolverSinglestepScheduler": Family(_multistep, multistep.dpm_singlestep,
+    "DPMSolverSinglestepScheduler": Family(_multistep, solvers.dpm_singlestep,
         f"{_MULTI} dynamic orders dpm clipped end", {"lower_order_final": False},
         "timesteps mu shift", {"timestep_spacing": "linspace", "steps_offset": 0}),
-    "DEISMultistepScheduler": Family(_multistep, multistep.dpm_multistep,
+    "DEISMultistepScheduler": Family(_multistep, solvers.dpm_multistep,
         f"{_MULTI} dynamic orders linspace", {"algorithm_type": ("deis",),
         "solver_type": ("logrho",)}, "mu shift", _REPEATED_END),
-    "UniPCMultistepScheduler": Family(_multistep, multistep.unipc,
+    "UniPCMultistepScheduler": Family(_multistep, solvers.unipc,
         f"{_MULTI} dynamic orders linspace zero_snr end range",
         {"predict_x0": True, "solver_type": ("bh2", "bh1"), "disable_corrector": [],
          "solver_p": (None,), "shift_terminal": None}, "mu shift sigmas"),
-    "SASolverScheduler": Family(_multistep, multistep.sa_solver, f"{_MULTI} linspace clipped",
+    "SASolverScheduler": Family(_multistep, solvers.sa_solver, f"{_MULTI} linspace clipped",
         {"predictor_order": (2, 1, 3, 4), "corrector_order": (2, 1, 3, 4), "tau_func": (None,),
          "algorithm_type": ("data_prediction",), "lower_order_final": True}, "shift",
         _REPEATED_END | {"use_dynamic_shifting": False}),
-    "LCMScheduler": Family(grids.distilled_grid, first_order.lcm, _DISTILLED, {}, "timesteps"),
-    "TCDScheduler": Family(grids.distilled_grid, first_order.tcd, _DISTILLED, {}, "eta timesteps",
+    "LCMScheduler": Family(grids.distilled_grid, solvers.lcm, _DISTILLED, {}, "timesteps"),
+    "TCDScheduler": Family(grids.distilled_grid, solvers.tcd, _DISTILLED, {}, "eta timesteps",
         {"clip_sample": False, "thresholding": False}),
-    "EDMEulerScheduler": Family(grids.denoiser_grid, _euler, "denoiser two_types end"),
-    "EDMDPMSolverMultistepScheduler": Family(grids.denoiser_grid, multistep.dpm_multistep,
+    "EDMEulerScheduler": Family(grids.denoiser_grid, solvers.ddim, "denoiser two_types end"),
+    "EDMDPMSolverMultistepScheduler": Family(grids.denoiser_grid, solvers.dpm_multistep,
         "denoiser two_types end thresholding orders dpm",
         {"algorithm_type": _DPM[:2], "euler_at_final": False}),
-    "FlowMatchEulerDiscreteScheduler": Family(grids.flow_grid, first_order.flow_euler,
+    "FlowMatchEulerDiscreteScheduler": Family(grids.flow_grid, solvers.flow_euler,
         "shift dynamic respacing by_size", {"invert_sigmas": False, "shift_terminal": None,
         "stochastic_sampling": False, "shift_once": False}, "mu shift sigmas", _VELOCITY),
-    "FlowMatchHeunDiscreteScheduler": Family(grids.flow_grid, multistep.heun, "shift", {},
+    "FlowMatchHeunDiscreteScheduler": Family(grids.flow_grid, solvers.heun, "shift", {},
         "shift", _VELOCITY | {"use_dynamic_shifting": False, "invert_sigmas": False}),
 }  # fmt: skip

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
-from .levels import Level
+from .grids import Grid
+from .levels import Level, estimate
 
 
 class Inputs(NamedTuple):
@@ -16,7 +17,8 @@ class Inputs(NamedTuple):
     sample: Tensor
     prediction: Tensor
     clean: Tensor  # estimate of the clean sample, clipped where the config asks
-    noise_estimate: Tensor
+    noise_estimate: Tensor  # what the sample has besides `clean`
+    predicted_noise: Tensor  # the same, whatever was clipped
     noise: Tensor  # fresh, standard normal
     memory: tuple[Tensor, ...]
 
@@ -46,85 +48,105 @@ def renoise(end: Level, clean: Tensor, noise_estimate: Tensor, spread: float = 0
     return end.alpha * clean + math.sqrt(max(end.sigma**2 - spread**2, 0.0)) * noise_estimate
 
 
-def transfer(
-    start: Level, end: Level, sample: Tensor, noise_estimate: Tensor, spread: float = 0.0
-) -> Tensor:
-    """Move a sample from `start` to `end` along an estimate of the noise."""
-    # Pure noise has no clean part to divide out; there the estimate is the sample itself.
-    clean = (sample - start.sigma * noise_estimate) / max(start.alpha, 1e-8)
-    return renoise(end, clean, noise_estimate, spread)
-
-
-def integrate(nodes: Sequence[float], values: Sequence[Tensor], moments: Sequence[float]) -> Tensor:
-    """Integrate the polynomial through (node, value), given the integrals of 1, u, u^2 ..."""
-    powers = torch.tensor(nodes, dtype=torch.float64) ** torch.arange(len(nodes))[:, None]
-    weights = torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64))
-    return torch.tensordot(weights, torch.stack([*values]), dims=1)
-
-
-def adams_bashforth(nodes: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """Average the polynomial through (node, value) over the step ahead, u in [0, 1]."""
-    return integrate(nodes, values, [1 / (k + 1) for k in range(len(nodes))])
-
-
 class Rule(NamedTuple):
-    """How a step averages the estimates that it knows: over a polynomial through them.
+    """How a row moves the sample: along an average of estimates, from `start` to `end`.
 
-    `of_noise` averages estimates of the noise rather than of the clean sample. The polynomial is
-    one in `variable`: lambda ("log"), sigma / alpha ("ratio"), or the number of the step
-    ("index"). In lambda, `slope` names the weight of the second of exactly two estimates: "exact",
-    or half of the constant's weight ("midpoint" of DPM-Solver++, "bh2" of UniPC), or half of the
-    step ("bh1"), and `curvature` scales the quadratic term. `fresh` adds noise (the SDE forms).
+    Estimates are of the clean sample, of the noise ("epsilon"), or what the network predicts.
     """
 
-    slope: str = "exact"
-    curvature: float = 1.0
-    of_noise: bool = False
-    fresh: bool = False
-    variable: str = "log"
+    start: Level
+    end: Level
+    weights: Sequence[float] = (1.0,)  # of the estimates in their average, newest first
+    of: str = "sample"  # what is averaged, as a prediction_type
+    spread: float = 0.0  # deviation that the noise estimate leaves out for fresh noise
+    added: float | None = None  # deviation of the fresh noise, where it is another
+    noisy: bool = False  # whether fresh noise is drawn
+    again: bool = False  # moves the sample that the row before moved, not what it made of it
+    correction: Optional["Rule"] = None  # moves that one first, now that its end is known
+    shared: float = 0.0  # how much of the fresh noise (its variance) is that of the row before
+    keeps: Sequence[int] = ()  # estimates to remember before all others
+
+    def move(self, sample: Tensor, estimates: Sequence[Tensor], noise: Tensor) -> Tensor:
+        """Move a sample along the average of some estimates, newest first."""
+        weighted = zip(self.weights, estimates, strict=False)
+        mean = torch.stack([weight * each for weight, each in weighted]).sum(dim=0)
+        clean, noise_estimate = estimate(self.of, self.start, sample, mean)
+        added = self.spread if self.added is None else self.added
+        return renoise(self.end, clean, noise_estimate, self.spread) + added * noise
 
 
-def _average(rule: Rule, start: Level, end: Level, known: Sequence[tuple[Level, Tensor]]) -> Tensor:
-    levels, values = zip(*known, strict=True)
-    if len(known) == 1:
-        return values[0]
-    if rule.variable == "index":
-        return adams_bashforth([-float(k) for k in range(len(known))], values)
-    if rule.variable == "ratio":
-        ratios = [level.ratio - start.ratio for level in levels]
-        return adams_bashforth([ratio / (end.ratio - start.ratio) for ratio in ratios], values)
+def follow(grid: Grid, rules: Sequence[Rule]) -> Solver:
+    """Ask the network on a grid, and move by one rule each time.
+
+    Memory: the sample that the last row moved, the noise added to it, both only where some rule
+    needs them, then the last estimates, newest first.
+    """
+    corrections = [rule.correction for rule in rules if rule.correction]
+    keeps_noise = any(rule.shared for rule in rules) or any(rule.noisy for rule in corrections)
+    keeps_sample = keeps_noise or any(rule.again or rule.correction for rule in rules)
+    slots = keeps_sample + keeps_noise
+    reach = max(len(rule.weights) - 1 for rule in (*rules, *corrections))
+    remembered = max([reach, *(k for rule in rules for k in rule.keeps)])
+
+    def move(i: int, inputs: Inputs) -> tuple[Tensor, ...]:
+        rule, sample, noise = rules[i], inputs.sample, inputs.noise
+        kept, past = inputs.memory[:slots], inputs.memory[slots:]
+        newest = {"sample": inputs.clean, "epsilon": inputs.noise_estimate}
+        estimates = (newest.get(rule.of, inputs.prediction), *past)
+        if rule.correction:
+            sample = rule.correction.move(kept[0], estimates, kept[-1])
+        elif rule.again:
+            sample = kept[0]
+        if rule.shared:
+            noise = math.sqrt(rule.shared) * kept[1] + math.sqrt(1 - rule.shared) * noise
+        remember = (*(estimates[k] for k in rule.keeps), *estimates)[:remembered]
+        return rule.move(sample, estimates, noise), *(sample, noise)[:slots], *remember
+
+    noisy = [rule.noisy for rule in rules]
+    return Solver(grid.timesteps, grid.levels, move, slots + remembered, noisy)
+
+
+def integrate(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
+    """Weigh values at the nodes so that their polynomial is integrated, given those of u^k."""
+    powers = torch.tensor(nodes, dtype=torch.float64) ** torch.arange(len(nodes))[:, None]
+    return torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()
+
+
+def adams_bashforth(nodes: Sequence[float]) -> list[float]:
+    """Weigh values at the nodes to average their polynomial over the step ahead, u in [0, 1]."""
+    return integrate(nodes, [1 / (k + 1) for k in range(len(nodes))])
+
+
+def exponential_rule(
+    start: Level,
+    end: Level,
+    known: Sequence[Level],
+    *,
+    of: str = "sample",
+    slope: str = "exact",
+    curvature: float = 1.0,
+    fresh: bool = False,
+) -> Rule:
+    """Average estimates at the levels `known` over a polynomial in lambda.
+
+    `slope` names the weight of the second of exactly two estimates: half of the constant's
+    weight ("midpoint" of DPM-Solver++, "bh2" of UniPC), half of the step ("bh1"), else the exact
+    one. `curvature` scales the quadratic term, `fresh` adds noise (the SDE forms). DPM-Solver:
+    arXiv:2206.00927; DPM-Solver++: arXiv:2211.01095; DEIS: arXiv:2204.13902; UniPC:
+    arXiv:2302.04867.
+    """
+    rule = Rule(start, end, of=of, noisy=fresh, spread=fresh * posterior_spread(start, end))
+    if len(known) == 1 or math.isclose(start.ratio, end.ratio):  # grids may repeat a last level
+        return rule
     h = end.half_log_snr - start.half_log_snr
-    nodes = [(level.half_log_snr - start.half_log_snr) / h for level in levels]
-    reach = -h if rule.of_noise else (1 + rule.fresh) * h
+    nodes = [(level.half_log_snr - start.half_log_snr) / h for level in known]
+    reach = -h if of == "epsilon" else (1 + fresh) * h
     moments = [-math.expm1(-reach)]  # the integrals of reach * exp(-reach * (1 - u)) * u^k
     for k in range(1, len(known)):
         moments.append(1 - k * moments[-1] / reach)
-    if len(known) == 2 and rule.slope != "exact":
-        moments[1] = (reach if rule.slope == "bh1" else moments[0]) / 2
+    if len(known) == 2:
+        halves = {"midpoint": moments[0] / 2, "bh2": moments[0] / 2, "bh1": reach / 2}
+        moments[1] = halves.get(slope, moments[1])
     if len(known) == 3:
-        moments[2] *= rule.curvature
-    return integrate(nodes, values, [moment / moments[0] for moment in moments])
-
-
-def averaged_step(
-    rule: Rule,
-    start: Level,
-    end: Level,
-    sample: Tensor,
-    known: Sequence[tuple[Level, Tensor]],
-    noise: Tensor | None = None,
-) -> Tensor:
-    """Move from `start` to `end` along the average of the known (level, estimate), newest first.
-
-    DPM-Solver: arXiv:2206.00927; DPM-Solver++: arXiv:2211.01095, with its SDE forms; DEIS:
-    arXiv:2204.13902; UniPC: arXiv:2302.04867.
-    """
-    if math.isclose(start.ratio, end.ratio):  # published grids may repeat their last level
-        return end.alpha / start.alpha * sample
-    mean = _average(rule, start, end, known)
-    spread = posterior_spread(start, end) if rule.fresh else 0.0
-    if rule.of_noise:
-        moved = transfer(start, end, sample, mean, spread)
-    else:
-        moved = renoise(end, mean, (sample - start.alpha * mean) / start.sigma, spread)
-    return moved if noise is None else moved + spread * noise
+        moments[2] *= curvature
+    return rule._replace(weights=integrate(nodes, [each / moments[0] for each in moments]))

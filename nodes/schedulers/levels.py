@@ -36,42 +36,35 @@ def level_from_ratio(ratio: float) -> Level:
     return Level(alpha, ratio * alpha)
 
 
-class Estimates(NamedTuple):
-    """Two numbers each: what to multiply the sample and the prediction by, and add."""
+def estimate(
+    kind: str, level: Level, sample: Tensor, prediction: Tensor, deviation: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Estimate the clean sample and the noise: two equations, two unknowns.
 
-    clean: tuple[float, float]
-    noise: tuple[float, float]
-
-
-def _target(settings: Settings, level: Level) -> tuple[float, float]:
-    """Return how much of the clean sample and of the noise a network is trained to predict."""
-    alpha, sigma = level
-    kind = settings["prediction_type"]
-    if "sigma_data" in settings:  # a preconditioned network: arXiv:2206.00364, equation 7
-        sign, deviation = 1 if kind == "epsilon" else -1, settings["sigma_data"]
-        return sign * sigma / deviation, -sign * alpha * deviation
-    if kind == "v_prediction":  # arXiv:2202.00512, appendix D
-        return -sigma, alpha
-    return {"epsilon": (0.0, 1.0), "sample": (1.0, 0.0), "flow_prediction": (-1.0, 1.0)}[kind]
-
-
-def estimates(settings: Settings, level: Level) -> Estimates:
-    """Return how a prediction gives the clean sample and the noise: two equations, two unknowns.
-
-    Raises ValueError where the two say the same: epsilon at pure noise, the clean sample at none.
+    `kind` is a prediction_type; `deviation` is the sigma_data of a preconditioned network
+    (arXiv:2206.00364, equation 7). Raises ValueError where both equations say the same: epsilon
+    at pure noise, the clean sample at none.
     """
-    (alpha, sigma), (of_clean, of_noise) = level, _target(settings, level)
+    alpha, sigma = level
+    targets = {  # how much of the clean sample and of the noise a network is trained to predict
+        "epsilon": (0.0, 1.0),
+        "sample": (1.0, 0.0),
+        "v_prediction": (-sigma, alpha),  # arXiv:2202.00512, appendix D
+        "flow_prediction": (-1.0, 1.0),
+    }
+    of_clean, of_noise = targets[kind]
+    if deviation:
+        sign = 1 if kind == "epsilon" else -1
+        of_clean, of_noise = sign * sigma / deviation, -sign * alpha * deviation
     determinant = alpha * of_noise - sigma * of_clean
     if determinant == 0:
         raise ValueError(
-            f"prediction_type {settings['prediction_type']!r} cannot start from "
+            f"prediction_type {kind!r} cannot start from "
             f"{'pure noise (rescale_betas_zero_snr)' if sigma else 'a clean sample'}; "
             f"use 'v_prediction' or {'sample' if sigma else 'epsilon'!r}"
         )
-    return Estimates(
-        (of_noise / determinant, -sigma / determinant),
-        (-of_clean / determinant, alpha / determinant),
-    )
+    clean = (of_noise * sample - sigma * prediction) / determinant
+    return clean, (alpha * prediction - of_clean * sample) / determinant
 
 
 def _following(survival: Callable[[float], float], count: int) -> Tensor:
@@ -93,12 +86,16 @@ BETA_SCHEDULES: dict[str, Callable[[float, float, int], Tensor]] = {
 }
 
 
-def _betas(settings: Settings) -> Tensor:
-    """Return the betas of the training in float32; impossible ones are a ValueError."""
-    count, betas = settings["num_train_timesteps"], settings["trained_betas"]
-    low, high, name = (settings[f"beta_{field}"] for field in ("start", "end", "schedule"))
-    if betas is None:
-        betas = BETA_SCHEDULES[name](low, high, count)
+def training_levels(settings: Settings, *, finite: bool = False) -> list[Level]:
+    """Return the level of every training timestep, in float32 steps as it was trained.
+
+    A float64 product would move the smallest level by 1e-5, so only the result is promoted.
+    Zero terminal SNR: arXiv:2305.08891, algorithm 1; `finite` keeps sigma / alpha below infinity
+    there, and rounds it to float32. Raises ValueError for impossible betas.
+    """
+    count, name = settings["num_train_timesteps"], settings["beta_schedule"]
+    low, high, trained = (settings[key] for key in ("beta_start", "beta_end", "trained_betas"))
+    betas = BETA_SCHEDULES[name](low, high, count) if trained is None else trained
     betas = torch.as_tensor(betas, dtype=torch.float32)
     if len(betas) != count:
         raise ValueError(
@@ -109,17 +106,7 @@ def _betas(settings: Settings) -> Tensor:
             f"every beta must lie in [0, 1); found {betas.min():g} to {betas.max():g} "
             f"(beta_schedule {name!r}, beta_start {low}, beta_end {high})"
         )
-    return betas
-
-
-def training_levels(settings: Settings, *, finite: bool = False) -> list[Level]:
-    """Return the level of every training timestep, in float32 steps as it was trained.
-
-    A float64 product would move the smallest level by 1e-5, so only the result is promoted.
-    Zero terminal SNR: arXiv:2305.08891, algorithm 1; `finite` keeps sigma / alpha below infinity
-    there, and rounds it to float32. Raises ValueError for impossible betas.
-    """
-    cumulative = torch.cumprod(1 - _betas(settings), dim=0)
+    cumulative = torch.cumprod(1 - betas, dim=0)
     if settings.get("rescale_betas_zero_snr"):
         roots = cumulative.sqrt()
         cumulative = ((roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))) ** 2

@@ -13,7 +13,7 @@ from .config import resolve
 from .families import FAMILIES
 from .formulas import Inputs, Solver
 from .grids import respacing
-from .levels import Level, Settings, estimates
+from .levels import Level, Settings, estimate
 from .step import Clipping, Row, Weights
 
 
@@ -101,8 +101,7 @@ def make_table(
     grid = family.grid(settings, steps)
     grid = grid.take(range(skipped, len(grid.levels)))._replace(skipped=skipped)
     solver, clipping = family.solver(settings, grid), _clipping(settings)
-    rederived = clipping is not None and family.rederives_noise
-    inputs = [_basis(settings, level, solver, rederived) for level in solver.levels]
+    inputs = [_basis(settings, level, solver, clipping) for level in solver.levels]
     update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
@@ -112,7 +111,7 @@ def make_table(
         timesteps=double(solver.timesteps),
         alphas=double([level.alpha for level in solver.levels]),
         sigmas=double([level.sigma for level in solver.levels]),
-        predict=double([estimates(settings, level).clean for level in solver.levels]),
+        predict=torch.stack([_estimate(settings, level)[0] for level in solver.levels]),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(update)),
         log_ranges=None if solver.log_ranges is None else double(solver.log_ranges),
@@ -169,15 +168,18 @@ def _count_steps(settings: Settings, steps: int, start: int, strength: float) ->
     return steps, start or (int(steps - kept) if rounded_up else steps - int(kept))
 
 
-def _basis(settings: Settings, level: Level, solver: Solver, rederived: bool) -> Inputs:
+def _estimate(settings: Settings, level: Level, *columns: Tensor) -> tuple[Tensor, Tensor]:
+    sample, prediction = columns or torch.eye(2, dtype=torch.float64)
+    kind = settings["prediction_type"]
+    return estimate(kind, level, sample, prediction, settings.get("sigma_data"))
+
+
+def _basis(settings: Settings, level: Level, solver: Solver, clipping: Clipping | None) -> Inputs:
     """Return the rows of the identity in place of the tensors that a move combines."""
     sample, prediction, clean, noise, *memory = torch.eye(4 + solver.memory, dtype=torch.float64)
-    if rederived:
-        noise_estimate = (sample - level.alpha * clean) / level.sigma
-    else:
-        of_sample, of_prediction = estimates(settings, level).noise
-        noise_estimate = of_sample * sample + of_prediction * prediction
-    return Inputs(sample, prediction, clean, noise_estimate, noise, tuple(memory))
+    _, predicted = _estimate(settings, level, sample, prediction)
+    rest = predicted if clipping is None else (sample - level.alpha * clean) / level.sigma
+    return Inputs(sample, prediction, clean, rest, predicted, noise, tuple(memory))
 
 
 def _clipping(settings: Settings) -> Clipping | None:

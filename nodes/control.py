@@ -1,6 +1,7 @@
 """Networks that let a picture guide: ControlNet and T2I-Adapter."""
 
-from typing import Annotated, Any
+from functools import reduce
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -16,6 +17,7 @@ from .kinds import (
     Latents,
     PictureSize,
     PooledText,
+    Schedule,
     TextEmbedding,
     Timestep,
 )
@@ -23,6 +25,7 @@ from .load import Digest, Model, build_network, find_part
 from .models import Conditions, ControlNetModel, Residuals, T2IAdapter
 
 Strength = Annotated[float, Field(description="1 = as trained, 0 = nothing")]
+Guess = Annotated[bool, Field(description="draw what the picture shows, whatever the prompt says")]
 
 
 @node
@@ -65,16 +68,12 @@ def controlnet(
     pooled_text: PooledText | None = None,
     size: PictureSize | None = None,
     strength: Strength = 1.0,
-    guess: Annotated[
-        bool, Field(description="trust the picture more the deeper the level, without a text")
-    ] = False,
-    control: Annotated[
-        Residuals | None, Field(description="another ControlNet's, to add to")
-    ] = None,
+    guess: Guess = False,
 ) -> Residuals:
     """Read the sample and a picture, and give what the UNet adds to its skips and middle.
 
-    The picture is eight times as large as the latents.
+    The picture is eight times as large as the latents. `guess` trusts it more the deeper the
+    level; a ControlNet that pools, such as shuffle, has one number for a whole level as it is.
     """
     dtype = next(model.parameters()).dtype
     wanted = tuple(8 * side for side in sample.shape[-2:])
@@ -97,7 +96,48 @@ def controlnet(
         for_each(image, sample, "pictures").to(dtype),
         told,
     )
-    return _sum(_scaled(found, strength, guess=guess), control)
+    return _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
+
+
+class ControlSteps(NamedTuple):
+    """Which ControlNets are asked at every step, beside the text and beside no text."""
+
+    cond: list[list[bool]]
+    uncond: list[list[bool]]
+
+
+@node
+def control_steps(
+    schedule: Schedule,
+    starts: Annotated[
+        list[float], Field(description="of each ControlNet, as parts of the run: 0 = at once")
+    ],
+    ends: Annotated[list[float], Field(description="1 = to the last step")],
+    guess: Guess = False,
+) -> ControlSteps:
+    """Say at which steps each ControlNet is asked: those that lie within its part of the run.
+
+    As diffusers counts, by steps; ComfyUI by the noise. With `guess` none is asked beside no text.
+    """
+    if len(starts) != len(ends):
+        raise ValueError(f"there are {len(starts)} `starts` and {len(ends)} `ends`")
+    parts = list(zip(starts, ends, strict=True))
+    for begin, end in parts:
+        if not 0 <= begin < end <= 1:
+            raise ValueError(f"a part of the run begins at {begin} and ends at {end} in `ends`")
+    first, count = schedule.first, len(schedule.table.timesteps)
+    cond = [
+        [begin <= step / count and (step + 1) / count <= end for begin, end in parts]
+        for step in range(first, first + len(schedule))
+    ]
+    return ControlSteps(cond, [[asked and not guess for asked in step] for step in cond])
+
+
+@node
+def add_controls(controls: list[Residuals | None]) -> Residuals | None:
+    """Add up what several ControlNets give; those that were not asked give nothing."""
+    given = [control for control in controls if control is not None]
+    return reduce(_sum, given) if given else None
 
 
 @node
@@ -117,8 +157,6 @@ def _scaled(residuals: Residuals, strength: float, *, guess: bool) -> Residuals:
     return Residuals(tuple(skips), middle)
 
 
-def _sum(one: Residuals, other: Residuals | None) -> Residuals:
-    if other is None:
-        return one
+def _sum(one: Residuals, other: Residuals) -> Residuals:
     skips = tuple(mine + more for mine, more in zip(one.skips, other.skips, strict=True))
     return Residuals(skips, one.middle + other.middle)

@@ -14,7 +14,7 @@ from torch import Tensor
 ROOT = Path(__file__).parent.parent
 EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-64"
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")

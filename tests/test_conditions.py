@@ -4,7 +4,7 @@ import diffusers
 import pytest
 import torch
 
-from nodes.control import adapter_features, controlnet
+from nodes.control import adapter_features, add_controls, controlnet
 from nodes.denoise import add_channels, class_label, picture_size, unet
 from nodes.models import (
     AutoencoderTiny,
@@ -55,7 +55,7 @@ def test_controlnets_are_scaled_and_add_up():
     )
     whole = controlnet(network, image, sample, TIME, text)
     half = controlnet(network, image, sample, TIME, text, strength=0.5)
-    more = controlnet(network, image, sample, TIME, text, control=half)
+    more = add_controls([whole, None, half])
     guess = controlnet(network, image, sample, TIME, text, guess=True)
     for one, other in zip((*half.skips, half.middle), (*whole.skips, whole.middle), strict=True):
         assert torch.allclose(2 * one, other)

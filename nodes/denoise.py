@@ -8,6 +8,13 @@ from torch import Tensor
 
 from graph import node
 
+from .fitting import (
+    expect_channels,
+    expect_own_control,
+    expect_own_features,
+    expect_same_size,
+    text_width,
+)
 from .kinds import (
     AdapterFeatures,
     ClassLabel,
@@ -51,11 +58,7 @@ def unet(
     """
     dtype = next(model.parameters()).dtype
     inputs = sample.to(dtype)
-    if inputs.shape[1] != model.config.in_channels:
-        raise ValueError(
-            f"this network reads {model.config.in_channels} channels, "
-            f"`sample` has {inputs.shape[1]}"
-        )
+    expect_channels(model, sample)
     if not isinstance(model, UNet2DConditionModel):
         told = {
             "text": text, "pooled_text": pooled_text, "size": size,
@@ -71,6 +74,9 @@ def unet(
         return model(inputs, timestep, label).float()
     told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
     text = fitting_text(model.config, text, sample).to(dtype)
+    if control is not None:
+        expect_own_control(model, control)
+    expect_own_features(model, adapter or ())
     return model(inputs, timestep, text, told, control, adapter or ()).float()
 
 
@@ -81,7 +87,8 @@ def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor
     width = config.encoder_hid_dim or config.cross_attention_dim
     if text.shape[-1] != width:
         raise ValueError(
-            f"the network expects text of width {width}, `text` has {text.shape[-1]}: "
+            f"the network expects text of width {text_width(width)}, "
+            f"`text` has {text_width(text.shape[-1])}: "
             "is the text encoder that of another checkpoint?"
         )
     return for_each(text, sample, "texts")
@@ -126,9 +133,7 @@ def add_channels(sample: Latents, channels: Latents) -> Latents:
 
     Channels that are given once serve all pictures.
     """
-    if channels.shape[-2:] != sample.shape[-2:]:
-        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (sample, channels)]
-        raise ValueError(f"`sample` is {sizes[0]}, `channels` is {sizes[1]}")
+    expect_same_size(sample=sample, channels=channels)
     return torch.cat((sample, for_each(channels, sample, "channels").to(sample)), dim=1)
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from graph import node
 
+from .fitting import expect_same_size
 from .kinds import Image, Latents, Mask, State
 
 
@@ -29,9 +30,7 @@ def composite_latents(latents: Latents, onto: Latents, mask: Mask) -> Latents:
     The mask of a picture is taken at every latent's first pixel, as in diffusers; what is given
     once serves all pictures.
     """
-    if latents.shape[-2:] != onto.shape[-2:]:
-        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (latents, onto)]
-        raise ValueError(f"`latents` is {sizes[0]}, `onto` is {sizes[1]}")
+    expect_same_size(latents=latents, onto=onto)
     small = functional.interpolate(mask.to(latents), latents.shape[-2:], mode="nearest")
     return torch.lerp(onto.to(latents), latents, small)
 

@@ -20,6 +20,7 @@ from .models import (
     UNet2DModel,
     pack,
 )
+from .schedulers import resolve
 from .weights import Component, find_component, load_weights, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -54,7 +55,18 @@ def load_unet(
 ) -> UNet:
     """Load the network that predicts the noise, of the class that its config names."""
     found = find_part(model, subfolder, revision, variant, sha256, device)
-    return build_network(_named(UNETS, found, model, subfolder), found, device, dtype)
+    network = build_network(_named(UNETS, found, model, subfolder), found, device, dtype)
+    network.prediction_type = _prediction_type(model, revision)
+    return network
+
+
+def _prediction_type(model: str, revision: str | None) -> str | None:
+    """Look up what a checkpoint's UNet predicts; None where it comes without a scheduler."""
+    try:
+        config = read_config(model, "scheduler", "scheduler_config.json", revision)
+        return resolve(config)[1].get("prediction_type")
+    except Exception:  # nothing to go by, in a file or from the hub, is no reason not to load
+        return None
 
 
 @node

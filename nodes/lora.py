@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graph import came_from, node
 
+from .fitting import FAMILIES
 from .kinds import Device
 from .load import Digest, Model, check_digests
 from .models import UNet, UNet2DConditionModel, Weighted, with_layers, with_weight
@@ -27,8 +28,6 @@ from .weights import (
 
 Changed = TypeVar("Changed", bound=UNet | TextEncoder)
 Weight = Annotated[float, Field(description="1 = as trained, 0 = nothing, -1 = the opposite")]
-# The width of the text that UNets read, and whose they are.
-FAMILIES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 SHOWN = 3
 
 
@@ -117,7 +116,7 @@ def _other_family(network: Any, lora: LoRA, part: str, found: str) -> str:
     """Say for which network a LoRA was made, as far as the width of the text tells."""
     width = _text_width(lora.changes[part])
     here = getattr(network.config, "cross_attention_dim", None)
-    if width in (None, here):
+    if width is None or here in (None, width):
         return f"`lora` {lora.name} was made for another network: {found}"
     family = f": is it of {FAMILIES[width]}?" if width in FAMILIES else ""
     return (

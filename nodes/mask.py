@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from graph import came_from, node
 
+from .fitting import expect_same_size
 from .image import Pixels
 from .kinds import Image, Latents, Mask
 
@@ -63,9 +64,7 @@ def cover(image: Image, mask: Mask) -> Image:
 @node
 def paste(image: Image, onto: Image, mask: Mask) -> Image:
     """Paste pictures onto another where the mask says so: what it keeps stays exactly as it is."""
-    if image.shape[-2:] != onto.shape[-2:]:
-        sizes = [f"{part.shape[-1]}×{part.shape[-2]}" for part in (image, onto)]
-        raise ValueError(f"`image` is {sizes[0]}, `onto` is {sizes[1]}")
+    expect_same_size(image=image, onto=onto)
     return torch.lerp(onto.to(image), image, _over(image, mask))
 
 

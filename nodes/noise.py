@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graph import node
 
+from .fitting import expect_trained_type
 from .kinds import Device, Latents, Schedule
 from .models import Autoencoder, UNet
 
@@ -87,12 +88,15 @@ def noise(
     """Draw the noise of a run: latents of `vae`, or pixels of `unet` where there is no autoencoder.
 
     Width and height are the picture's, in pixels; `auto` is the size that `unet` was trained at.
-    Raises ValueError where a size is unknown or does not divide into latents.
+    Raises ValueError where a size is unknown or does not divide into latents, and where `unet`
+    learnt to predict something else than the schedule takes.
     """
     if vae is None and unet is None:
         raise ValueError(
             "noise needs `vae`, or `unet` for pixels, to know how many channels to draw"
         )
+    if unet is not None:
+        expect_trained_type(unet, schedule.table.prediction_type)
     factor = vae.factor if vae else 1
     channels = vae.channels if vae else unet.config.in_channels  # type: ignore[union-attr]
     native = unet.config.sample_size * factor if unet and unet.config.sample_size else None

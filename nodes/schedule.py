@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from graph import Written, came_from, did_you_mean, node
 
 from .files import write_whole
+from .fitting import expect_same_size
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, estimate_clean, make_table, plain_name
 from .schedulers import step as advance
@@ -169,7 +170,14 @@ def load_state(path: str, device: Device) -> State:
 def scheduler_step(
     step: Step, state: State, prediction: Prediction, noise: Latents | None = None
 ) -> State:
-    """Take one step of the sampler: less noise, by what the network predicted."""
+    """Take one step of the sampler: less noise, by what the network predicted.
+
+    A network that learnt the variance predicts twice the channels. Raises ValueError for others.
+    """
+    channels, predicted = state.sample.shape[1], prediction.shape[1]
+    if predicted not in (channels, 2 * channels):
+        raise ValueError(f"`prediction` has {predicted} channels, the sample of `state` {channels}")
+    expect_same_size(prediction=prediction, state=state.sample)
     return State(*advance(step.row, state.sample, prediction, noise, state.memory, step.clipping))
 
 

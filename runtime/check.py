@@ -95,6 +95,12 @@ class _Check:
     def call(self, call: Call, values: Mapping[str, Any], times: int) -> Any:
         """Call a node whether or not its `when` holds, for it may hold at another step."""
         arguments = arguments_of(call, values, self.machine)
+        # A device that the graph names would have its weights read.
+        arguments |= {
+            name: self.machine["device"]
+            for name, parameter in call.node.parameters.items()
+            if parameter.ambient == "device"
+        }
         if call.node.effect or _is_unknown(list(arguments.values())):
             return UNKNOWN
         before = self.live.peak
@@ -203,22 +209,27 @@ def _needs_numbers(error: Exception) -> bool:
 
 
 def _finding(call: Call, arguments: Mapping[str, Any], error: Exception) -> Finding:
-    """Place a node's refusal at the argument that its message names first, if it names one."""
+    """Place a node's refusal at the argument that its message names first, if it names one.
+
+    What PyTorch or Python say of a node that does not look at its inputs goes into the help.
+    """
+    who = f"'{call.name}' ({call.node.name})"
+    if isinstance(error, OSError) and error.strerror:
+        return Finding(call.place, f"{who}: '{error.filename}': {error.strerror}")
     if isinstance(error, ValueError | OSError):
         words = re.findall(r"`(\w+)`|^(\w+) must", str(error))
         named = [name for pair in words for name in pair if name in call.arguments]
         value = call.arguments[named[0]] if named else None
         place = value.place if value is not None and not isinstance(value, ListOf) else None
-        said = error
-        if isinstance(error, OSError) and error.strerror:
-            said = f"'{error.filename}': {error.strerror}"
-        return Finding(place or call.place, f"'{call.name}' ({call.node.name}): {said}")
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Finding(place or call.place, f"{who}: {error}")
     inputs = ", ".join(
         f"{name} {shape_words(value)}"
         for name, value in arguments.items()
         if name in call.arguments
     )
-    return Finding(
-        call.place, f"'{call.name}' ({call.node.name}): {first}", f"it was given {inputs}"
-    )
+    said = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, RuntimeError):
+        message, help = f"{who} cannot compute with {inputs}", f"PyTorch says: {said}"
+    else:
+        message, help = f"{who} fails: {type(error).__name__}: {said}", f"it was given {inputs}"
+    return Finding(call.place, message, help)

@@ -1,4 +1,4 @@
-"""Graphs that are refused by their shapes alone, what they are told, and what graphs cost."""
+"""What a check says of whole graphs: shapes, cost, findings, and the verbs around it."""
 
 import json
 import re
@@ -9,96 +9,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from graph import Registry, bind, load, load_text, node_types, parse_inputs, shipped_graphs
-from nodes.kinds import Latents
-from nodes.lora import LoRA
-from nodes.weights import Change
+from graph import bind, load, node_types, shipped_graphs
 from runtime import Session
-from runtime.check import Report, check_shapes
+from runtime.check import check_shapes
 from runtime.cli import main
-
-ROOT = Path(__file__).parent.parent
-OWN = Registry()
-OWN._types.update(node_types())
-
-
-@OWN.node
-def halve(sample: Latents) -> Latents:
-    """Take every second row and column."""
-    return sample[..., ::2, ::2]
-
-
-@OWN.node
-def add(a: Latents, b: Latents) -> Latents:
-    """Add latents, without a word about their shapes."""
-    return a + b
-
-
-@OWN.node
-def brighten(sample: Latents) -> Latents:
-    """Look at numbers, which a check has not."""
-    return sample * 2 if sample.mean().item() < 0 else sample
-
-
-@OWN.node
-def sdxl_lora() -> LoRA:
-    """Make a LoRA of SDXL that changes one layer."""
-    pieces = {"lora_up": torch.empty(640, 4), "lora_down": torch.empty(4, 2048)}
-    layer = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
-    change = Change({name: piece.to("meta") for name, piece in pieces.items()}, 1.0)
-    return LoRA("ink.safetensors", {"unet": {layer: change}})
-
-
-PARTS = """\
-inputs: {count: 1}
-nodes:
-  unet: {node: load_unet, model: emoji-64}
-  vae: {node: load_vae, model: emoji-64}
-  config: {node: load_scheduler_config, model: emoji-64}
-  schedule: {node: schedule, config: $config, steps: 3}
-  noise: {node: noise, vae: $vae, schedule: $schedule, seed: 0, width: 64, height: 64, count: $count}
-  half: {node: halve, sample: $noise.initial}
-"""
-
-
-def checked(text: str, **inputs: object) -> Report:
-    graph = load_text(text, "g.yaml", OWN)
-    return check_shapes(graph, bind(graph, inputs), torch.float32)
-
-
-def table() -> list[object]:
-    """Read the table: a title, lines behind PARTS or changes of a shipped graph, and the message."""
-    content = (Path(__file__).parent / "check_messages.txt").read_text()
-    cases: list[object] = []
-    for case in content.removeprefix("=== ").split("\n=== "):
-        title, _, rest = case.partition("\n")
-        given, _, expected = rest.partition("\n---\n")
-        cases.append(pytest.param(given, expected.rstrip("\n"), id=title))
-    return cases
-
-
-def said_of(given: str) -> str:
-    """Check what the table gives: `graph NAME`, then `old => new` lines, or more lines of nodes."""
-    first, *changes = given.splitlines()
-    if not first.startswith("graph "):
-        text, inputs = PARTS + given + "\n", {}
-    else:
-        _, name, *words = first.split()
-        text = (ROOT / "graphs" / f"{name}.yaml").read_text()
-        text = "\n".join(line for line in text.splitlines() if not line.startswith("#")).lstrip()
-        for change in changes:
-            old, new = change.split(" => ")
-            assert old in text, f"{name}.yaml no longer has {old!r}"
-            text = text.replace(old, new, 1)
-        graph = load_text(text, f"{name}.yaml", OWN)
-        inputs = parse_inputs(graph, words)
-    found = "\n".join(str(finding) for finding in checked(text, **inputs).findings)
-    return found.replace(f"{ROOT}/", "")
-
-
-@pytest.mark.parametrize(("given", "expected"), table())
-def test_message(given: str, expected: str) -> None:
-    assert said_of(given) == expected
+from tests.check_graphs import PARTS, checked
 
 
 def test_all_findings_come_at_once_and_what_hangs_on_them_is_left_out() -> None:
@@ -112,7 +27,7 @@ def test_all_findings_come_at_once_and_what_hangs_on_them_is_left_out() -> None:
 outputs: {a: $a, c: $c}
 """
     )
-    assert [finding.place.line for finding in report.findings if finding.place] == [9, 11]
+    assert [finding.place.line for finding in report.findings if finding.place] == [13, 15]
     assert "c" not in report.shapes
 
 

@@ -157,6 +157,13 @@ def embed_conditions(network: Conditioned, time: Tensor, conditions: Conditions)
             size.flatten(), width, cosine_first=config.flip_sin_to_cos, shift=config.freq_shift
         )
         told = torch.cat((pooled, numbers.reshape(len(size), -1)), dim=-1)
+        expected = config.projection_class_embeddings_input_dim
+        if told.shape[-1] != expected:
+            raise ValueError(
+                f"this network is told {expected} numbers of text and size, `pooled_text` has "
+                f"{pooled.shape[-1]} and `size` {size.shape[-1]} times {width}: "
+                "are both those of its family?"
+            )
         time = time + network.add_embedding(told.to(time.dtype))
     return time
 

@@ -64,10 +64,9 @@ class ControlNetModel(UNetEncoder):
         self.controlnet_cond_embedding = ControlNetConditioningEmbedding(
             config.conditioning_channels, config.conditioning_embedding_out_channels, widths[0]
         )
-        skips = [widths[0]]
-        for level, width in enumerate(widths):
-            skips += [width] * (config.layers(level) + (level < len(widths) - 1))
-        self.controlnet_down_blocks = nn.ModuleList(nn.Conv2d(n, n, 1) for n in skips)
+        self.controlnet_down_blocks = nn.ModuleList(
+            nn.Conv2d(width, width, 1) for width in config.skip_widths
+        )
         self.controlnet_mid_block = nn.Conv2d(widths[-1], widths[-1], 1)
 
     @classmethod

@@ -40,6 +40,15 @@ class EncoderConfig:
         layers = self.layers_per_block
         return layers if isinstance(layers, int) else layers[level]
 
+    @property
+    def skip_widths(self) -> list[int]:
+        """The channels of every skip from the way down to the way up, in order."""
+        widths = self.block_out_channels
+        skips = [widths[0]]
+        for level, width in enumerate(widths):
+            skips += [width] * (self.layers(level) + (level < len(widths) - 1))
+        return skips
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig(EncoderConfig):
@@ -166,7 +175,12 @@ class UNetEncoder(nn.Module):
 
 
 class UNet(UNetEncoder):
-    """Down, across and up again; see UNetEncoder."""
+    """Down, across and up again; see UNetEncoder.
+
+    `prediction_type` is what it learnt to predict, where its checkpoint says so.
+    """
+
+    prediction_type: str | None = None
 
     def __init__(
         self, config: UNetConfig, kinds: Kinds, attention: Attention, middle: Middle = "attention"

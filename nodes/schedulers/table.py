@@ -27,6 +27,7 @@ class Table:
 
     name: str  # the class that it stands for
     training_timesteps: int
+    prediction_type: str  # what the network is taken to predict
     timesteps: Tensor  # (N,) what the network is told
     alphas: Tensor  # (N,) the level of the sample that the network sees:
     sigmas: Tensor  # (N,) sample = alpha * clean + sigma * noise
@@ -108,6 +109,7 @@ def make_table(
     return Table(
         name=name,
         training_timesteps=settings["num_train_timesteps"],
+        prediction_type=settings["prediction_type"],
         timesteps=double(solver.timesteps),
         alphas=double([level.alpha for level in solver.levels]),
         sigmas=double([level.sigma for level in solver.levels]),

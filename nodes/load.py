@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from graph import Source, came_from, node
+from graph import Source, came_from, node, sources_of
 
 from .kinds import Device, Dtype
 from .models import (
@@ -56,17 +56,17 @@ def load_unet(
     """Load the network that predicts the noise, of the class that its config names."""
     found = find_part(model, subfolder, revision, variant, sha256, device)
     network = build_network(_named(UNETS, found, model, subfolder), found, device, dtype)
-    network.prediction_type = _prediction_type(model, revision)
-    return network
+    return _with_prediction_type(network, model, revision)
 
 
-def _prediction_type(model: str, revision: str | None) -> str | None:
-    """Look up what a checkpoint's UNet predicts; None where it comes without a scheduler."""
+def _with_prediction_type(network: UNet, model: str, revision: str | None) -> UNet:
+    """Note what a network learnt to predict; only its checkpoint's scheduler config says so."""
     try:
         config = read_config(model, "scheduler", "scheduler_config.json", revision)
-        return resolve(config)[1].get("prediction_type")
-    except Exception:  # nothing to go by, in a file or from the hub, is no reason not to load
-        return None
+        network.prediction_type = resolve(config.values)[1].get("prediction_type")
+    except Exception:  # none, none that is understood, or no answer from the hub: load it anyway
+        return network
+    return came_from(network, *sources_of(network), config.file)
 
 
 @node

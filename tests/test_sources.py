@@ -25,7 +25,11 @@ def names(value: object) -> list[str]:
 
 def test_what_is_loaded_knows_its_files(tmp_path):
     unet = load_unet(str(EMOJI), CPU, torch.float32)
-    assert names(unet) == ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert names(unet) == [
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        "scheduler_config.json",
+    ]
     encoder = load_text_encoder("emoji-64", CPU, torch.float32)
     assert names(encoder) == ["config.json", "model.safetensors"]
     assert "tokenizer_config.json" in names(load_tokenizer("emoji-64"))

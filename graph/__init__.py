@@ -17,9 +17,10 @@ from .blocks import (
 from .errors import Finding, GraphError, Place, did_you_mean
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, Written, describe
+from .kinds import Ambient, Kind, Written, describe, kinds_of
 from .load import load, load_text
-from .node import NodeType, Parameter, Registry, node, node_type, node_types
+from .node import NodeType, Parameter, Registry, node, node_type, node_type_of, node_types
+from .order import in_order
 from .prune import has_effect, prune
 from .schema import graph_schema
 from .sources import Source, came_from, digest_in_background, sources_of
@@ -54,10 +55,13 @@ __all__ = [
     "graph_files",
     "graph_schema",
     "has_effect",
+    "in_order",
+    "kinds_of",
     "load",
     "load_text",
     "node",
     "node_type",
+    "node_type_of",
     "node_types",
     "parse_inputs",
     "parse_value",

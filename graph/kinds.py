@@ -82,6 +82,11 @@ def members(annotation: Any) -> list[Any]:
     return [inner for member in get_args(base) for inner in members(member)]
 
 
+def kinds_of(annotation: Any) -> list[Kind]:
+    """List the kinds that an annotation offers."""
+    return [kind for kind in map(kind_of, members(annotation)) if kind]
+
+
 def feeds(source: Any, target: Any, bindings: Bindings | None = None) -> bool:
     """Tell whether a value annotated `source` may flow into a parameter annotated `target`.
 

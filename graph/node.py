@@ -41,6 +41,7 @@ class NodeType:
     doc: str
     effect: bool
     batched: bool
+    shortcut: Callable[..., str | None] | None
     module: str
 
 
@@ -59,20 +60,34 @@ class Registry:
     def node(self, function: F) -> F: ...
 
     @overload
-    def node(self, *, effect: bool = False, batched: bool = False) -> Callable[[F], F]: ...
+    def node(
+        self,
+        *,
+        effect: bool = False,
+        batched: bool = False,
+        shortcut: Callable[..., str | None] | None = None,
+    ) -> Callable[[F], F]: ...
 
     def node(
-        self, function: F | None = None, *, effect: bool = False, batched: bool = False
+        self,
+        function: F | None = None,
+        *,
+        effect: bool = False,
+        batched: bool = False,
+        shortcut: Callable[..., str | None] | None = None,
     ) -> F | Callable[[F], F]:
         """Register a typed function as a node type and return the very same function.
 
-        An `effect` always runs and is never cached; twin calls of a `batched` node may be merged
-        into one batch. Raises TypeError where the function cannot be a node: an untyped parameter,
-        no docstring, a taken name.
+        An `effect` always runs and is never cached. A `batched` node works on each picture by
+        itself: its tensors have pictures along their first axis, one for each or one for all, and
+        twin calls may be merged into one. A `shortcut` takes some of the parameters, by their
+        names, and names the one that the result then is, exactly, or gives None. Raises TypeError
+        where the function cannot be a node: an untyped parameter, no docstring, a taken name.
         """
 
         def register(function: F) -> F:
-            self._add(_node_type(function, effect=effect, batched=batched))
+            new = node_type_of(function, effect=effect, batched=batched, shortcut=shortcut)
+            self._add(new)
             return function
 
         return register(function) if function is not None else register
@@ -102,7 +117,14 @@ def node_type(name: str) -> NodeType:
     return registry.types[name]
 
 
-def _node_type(function: Callable[..., Any], *, effect: bool, batched: bool) -> NodeType:
+def node_type_of(
+    function: Callable[..., Any],
+    *,
+    effect: bool = False,
+    batched: bool = False,
+    shortcut: Callable[..., str | None] | None = None,
+) -> NodeType:
+    """Make the node type of a function; raises TypeError where it cannot be a node."""
     doc = inspect.getdoc(function)
     if not doc:
         raise _refusal(function, "needs a docstring of one sentence that says what it does")
@@ -123,6 +145,7 @@ def _node_type(function: Callable[..., Any], *, effect: bool, batched: bool) -> 
         doc=doc,
         effect=effect,
         batched=batched,
+        shortcut=shortcut,
         module=function.__module__,
     )
 

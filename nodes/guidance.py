@@ -15,7 +15,7 @@ Scale = Annotated[float, Field(description="1 = no guidance, 7.5 = strong")]
 PICTURE = (1, 2, 3)  # the dimensions of one picture
 
 
-@node
+@node(shortcut=lambda scale: {0: "uncond", 1: "cond"}.get(scale))
 def guidance(
     cond: Prediction,
     uncond: Prediction,

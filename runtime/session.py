@@ -1,14 +1,15 @@
 """Runs graphs on one device, in one precision."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from graph import Graph, bind, prune
+from graph import Graph, bind
 
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .place import choose_device, choose_dtype
-from .plan import share_equal_calls
+from .plan import PASSES, make_plan
 from .remember import Remembering, recall
 
 
@@ -17,6 +18,7 @@ class Session:
 
     `auto` takes the fastest device, and the fastest precision of the networks that is sound on it;
     the sample itself always stays float32. `listen` is told of every event of every run;
+    `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
     `remembering` is asked, for every run, what earlier runs remember.
     """
 
@@ -25,11 +27,13 @@ class Session:
         device: str = "auto",
         dtype: str = "auto",
         listen: Listen | None = None,
+        passes: Iterable[str] = PASSES,
         remembering: Remembering | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.listen = listen
+        self.passes = tuple(passes)
         self.remembering = remembering
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
@@ -39,7 +43,7 @@ class Session:
         where a node fails.
         """
         known = bind(graph, inputs)
-        plan = share_equal_calls(prune(graph))
+        plan = make_plan(graph, known, self.passes)
         machine = {"device": self.device, "dtype": self.dtype}
         dtype = str(self.dtype).removeprefix("torch.")
         begin = time.perf_counter()

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graph import Block, Call, Carry, ListOf, Literal, Loop, Reference, Value
+from graph import Block, Call, Carry, Graph, ListOf, Literal, Loop, Reference, Value
 
 Change = Callable[[Reference], Value]
 
 
 def changed(value: Value, change: Change) -> Value:
-    """Change every reference in a value."""
+    """Change every reference in a value; what stays the same is the same object."""
     match value:
         case Literal():
             return value
@@ -20,13 +20,14 @@ def changed(value: Value, change: Change) -> Value:
 
 
 def changed_call(call: Call, change: Change) -> Call:
-    """Change every reference in a call."""
-    return replace(
-        call,
-        arguments={name: changed(value, change) for name, value in call.arguments.items()},
-        when=call.when and changed(call.when, change),
-        otherwise=call.otherwise and changed(call.otherwise, change),
-    )
+    """Change every reference in a call; a call that stays the same is the same object."""
+    arguments = {name: changed(value, change) for name, value in call.arguments.items()}
+    when = call.when and changed(call.when, change)
+    otherwise = call.otherwise and changed(call.otherwise, change)
+    same = all(value is call.arguments[name] for name, value in arguments.items())
+    if same and when is call.when and otherwise is call.otherwise:
+        return call
+    return replace(call, arguments=arguments, when=when, otherwise=otherwise)
 
 
 def changed_loop(loop: Loop, body: tuple[Block, ...], change: Change) -> Loop:
@@ -44,6 +45,32 @@ def changed_loop(loop: Loop, body: tuple[Block, ...], change: Change) -> Loop:
     )
 
 
-def renaming(names: Mapping[str, str]) -> Change:
-    """Let references to some names be to others."""
-    return lambda reference: replace(reference, name=names.get(reference.name, reference.name))
+def changed_blocks(blocks: tuple[Block, ...], change: Change) -> tuple[Block, ...]:
+    """Change every reference in blocks, also inside loops."""
+    return tuple(
+        changed_loop(block, changed_blocks(block.body, change), change)
+        if isinstance(block, Loop)
+        else changed_call(block, change)
+        for block in blocks
+    )
+
+
+def with_blocks(graph: Graph, blocks: tuple[Block, ...], change: Change) -> Graph:
+    """Give a graph other blocks, and change the references of its outputs."""
+    outputs = {name: changed(value, change) for name, value in graph.outputs.items()}
+    return replace(graph, blocks=blocks, outputs=outputs)
+
+
+def substituting(values: Mapping[str, Value]) -> Change:
+    """Put values in the place of names; a field of a name is that field of the other."""
+
+    def change(reference: Reference) -> Value:
+        value = values.get(reference.name)
+        if value is None:
+            return reference
+        if not reference.fields:
+            return value
+        assert isinstance(value, Reference), f"'{reference.name}' has fields that are needed"
+        return replace(reference, name=value.name, fields=value.fields + reference.fields)
+
+    return change

@@ -1,30 +1,25 @@
 """Equal calls are one call."""
 
 from collections.abc import Hashable
-from dataclasses import replace
 
 from graph import Block, Call, Graph, Loop, Reference, Value, references
 
-from .rename import changed, changed_call, changed_loop, renaming
+from .rename import changed_call, changed_loop, substituting, with_blocks
 
 
 def share_equal_calls(graph: Graph) -> Graph:
     """Let calls of the same node with the same arguments be one: two prompts load one encoder."""
-    names: dict[str, str] = {}
-    blocks = _share(graph.blocks, names)
-    change = renaming(names)
-    outputs = {name: changed(value, change) for name, value in graph.outputs.items()}
-    return replace(graph, blocks=blocks, outputs=outputs)
+    shared: dict[str, Value] = {}
+    return with_blocks(graph, _share(graph.blocks, shared), substituting(shared))
 
 
-def _share(blocks: tuple[Block, ...], names: dict[str, str]) -> tuple[Block, ...]:
+def _share(blocks: tuple[Block, ...], shared: dict[str, Value]) -> tuple[Block, ...]:
     kept: list[Block] = []
     seen: dict[Hashable, list[Call]] = {}
-    change = renaming(names)
+    change = substituting(shared)
     for block in blocks:
         if isinstance(block, Loop):
-            body = _share(block.body, names)
-            kept.append(changed_loop(block, body, change))
+            kept.append(changed_loop(block, _share(block.body, shared), change))
             continue
         call = changed_call(block, change)
         alike = seen.setdefault(_outline(call), [])
@@ -33,7 +28,7 @@ def _share(blocks: tuple[Block, ...], names: dict[str, str]) -> tuple[Block, ...
             alike.append(call)
             kept.append(call)
         else:
-            names[call.name] = twin.name
+            shared[call.name] = Reference(twin.name)
     return tuple(kept)
 
 

@@ -75,7 +75,7 @@ def apply_lora(model: Changed, lora: LoRA, weight: Weight = 1.0) -> Changed:
     """
     if isinstance(model, TextEncoder):
         clip = model.clip
-        part = "text_encoder_2" if hasattr(clip, "text_projection") else "text_encoder"
+        part = "text_encoder" if clip.text_projection is None else "text_encoder_2"
         names = layer_names(_layers(clip))
         return replace(model, clip=_merged(clip, lora, part, names, weight))
     config: Mapping[str, Any] = vars(model.config)

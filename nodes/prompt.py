@@ -56,18 +56,16 @@ def tokenize_weighted(
     BREAK starts a new chunk. A chunk of CLIP has 75 tokens between its begin and its end; the
     prompts of one call get equally many.
     """
-    room = tokenizer.clip.model_max_length - 2
+    room = tokenizer.length - 2
     prompts = [prompt] if isinstance(prompt, str) else prompt
     found = [_chunks(tokenizer, parse_weights(one), room) for one in prompts]
     most = max(map(len, found))
     chunks = [chunk for one in found for chunk in [*one, *[[]] * (most - len(one))]]
     tokens, weights = (
         torch.tensor(rows, device=device).unflatten(0, (len(prompts), most))
-        for rows in zip(*(_framed(tokenizer, chunk, room) for chunk in chunks), strict=True)
+        for rows in zip(*(_framed(tokenizer, chunk) for chunk in chunks), strict=True)
     )
-    return WeightedTokens(
-        tokens, weights, torch.tensor(_framed(tokenizer, [], room)[0], device=device)
-    )
+    return WeightedTokens(tokens, weights, torch.tensor(tokenizer.framed([]), device=device))
 
 
 def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]], room: int) -> list[Chunk]:
@@ -76,19 +74,16 @@ def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]], room: int) -
     for part in parts:
         found: Chunk = []
         for piece in part:
-            text = tokenizer.written_out(piece.text)
-            ids = tokenizer.clip(text, add_special_tokens=False, verbose=False)["input_ids"]
-            found += [(number, piece.weight) for number in ids]
+            found += [(number, piece.weight) for number in tokenizer.split(piece.text)]
         chunks += [found[start : start + room] for start in range(0, len(found) or 1, room)]
     return chunks
 
 
-def _framed(tokenizer: Tokenizer, chunk: Chunk, room: int) -> tuple[list[int], list[float]]:
+def _framed(tokenizer: Tokenizer, chunk: Chunk) -> tuple[list[int], list[float]]:
     """Put a chunk between its begin and its end, and pad it; neither has a weight."""
-    clip, rest = tokenizer.clip, room - len(chunk)
-    ids = [clip.bos_token_id, *(number for number, _ in chunk), clip.eos_token_id]
-    weights = [1.0, *(weight for _, weight in chunk), 1.0]
-    return ids + [clip.pad_token_id] * rest, weights + [1.0] * rest
+    tokens = tokenizer.framed([number for number, _ in chunk])
+    weights = [1.0, *(weight for _, weight in chunk)]
+    return tokens, weights + [1.0] * (len(tokens) - len(weights))
 
 
 @node

@@ -1,6 +1,8 @@
 """Stable Diffusion's safety checker, for those who want it: no graph has it of itself."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +11,8 @@ from torch import Tensor, nn
 from graph import node
 
 from .kinds import Device, Dtype, Image
-from .load import Digest, Model, came_from_component, find_part
-from .weights import load_weights
-
-# transformers takes seconds to import: a graph without the checker should not wait for it.
-if TYPE_CHECKING:
-    from transformers import CLIPVisionModel
+from .load import Digest, Model, build_network, find_part
+from .models import CLIPVisionModel
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _STRICTER = 0.01  # by so much for a picture that is near a special concept
@@ -24,7 +22,7 @@ _CONCEPTS, _SPECIAL = 17, 3
 class SafetyChecker(nn.Module):
     """Compares pictures, as CLIP sees them, with concepts of which only the vectors are known."""
 
-    def __init__(self, vision: "CLIPVisionModel", width: int) -> None:
+    def __init__(self, vision: CLIPVisionModel, width: int) -> None:
         super().__init__()
         self.vision_model = vision
         self.visual_projection = nn.Linear(vision.config.hidden_size, width, bias=False)
@@ -33,9 +31,15 @@ class SafetyChecker(nn.Module):
         self.concept_embeds_weights = nn.Parameter(torch.ones(_CONCEPTS))
         self.special_care_embeds_weights = nn.Parameter(torch.ones(_SPECIAL))
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the network of a parsed `config.json`, weights as torch initialises them."""
+        vision = CLIPVisionModel.from_config(config.get("vision_config") or {})
+        return cls(vision, config.get("projection_dim", 512))
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Say which of normalised pictures (B, 3, side, side) are too near to a concept: (B,)."""
-        seen = self.visual_projection(self.vision_model(pictures).pooler_output)
+        seen = self.visual_projection(self.vision_model(pictures))
         special = _near(seen, self.special_care_embeds, self.special_care_embeds_weights)
         stricter = _STRICTER * (special > 0).any(dim=1, keepdim=True)
         concepts = _near(seen, self.concept_embeds, self.concept_embeds_weights)
@@ -67,35 +71,23 @@ def load_safety_checker(
     sha256: Digest = None,
 ) -> SafetyChecker:
     """Load the safety checker of a Stable Diffusion checkpoint (arXiv:2210.04610 examines it)."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
     found = find_part(model, subfolder, revision, variant, sha256, device)
-    config: dict[str, Any] = dict(found.config)
-    with torch.device("meta"):
-        vision = CLIPVisionModel(CLIPVisionConfig.from_dict(config.get("vision_config") or {}))
-        checker = SafetyChecker(vision, config.get("projection_dim", 512))
-    if device.type == "meta":
-        return checker.to(dtype)
-    # Files have a level of names that transformers 5 no longer has, and count positions.
-    expected, level = checker.state_dict(), "vision_model."
+    # Files have a level of names that nobody needs, and count positions.
+    level = "vision_model."
     tensors = {
-        key if key in expected else key.replace(2 * level, level): tensor
+        key.replace(2 * level, level): tensor
         for key, tensor in found.tensors.items()
         if not key.endswith("position_ids")
     }
-    load_weights(checker, tensors, device, dtype)
-    embeddings: Any = getattr(vision, "vision_model", vision).embeddings
-    # Not in the file, as it only counts.
-    embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
-    return came_from_component(checker, found)
+    return build_network(SafetyChecker.from_config, replace(found, tensors=tensors), device, dtype)
 
 
 @node
 def check_safety(checker: SafetyChecker, image: Image) -> CheckedImage:
     """Black out the pictures that the safety checker flags, and say which."""
     weight = checker.visual_projection.weight
-    config: Any = checker.vision_model.config
-    pictures = _as_clip_sees(image.float(), config.image_size).to(weight.device, weight.dtype)
+    side = checker.vision_model.config.image_size
+    pictures = _as_clip_sees(image.float(), side).to(weight.device, weight.dtype)
     flagged = checker(pictures).to(image.device)
     return CheckedImage(image.masked_fill(flagged[:, None, None, None], 0), flagged)
 

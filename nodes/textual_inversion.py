@@ -1,8 +1,7 @@
 """Textual inversion (arXiv:2208.01618): words that a text encoder learns, in small files."""
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -78,11 +77,7 @@ def add_word(tokenizer: Tokenizer, encoder: TextEncoder, learned: TextualInversi
 
     Raises ValueError for a word that they know already, or that another encoder learned.
     """
-    name, embedding = next(
-        (name, module)
-        for name, module in encoder.clip.named_modules()
-        if isinstance(module, nn.Embedding) and name.endswith("token_embedding")
-    )
+    embedding = encoder.clip.text_model.embeddings.token_embedding
     known, width = embedding.weight.shape
     if width not in learned.vectors:
         widths = " and ".join(map(str, learned.vectors))
@@ -90,27 +85,15 @@ def add_word(tokenizer: Tokenizer, encoder: TextEncoder, learned: TextualInversi
             f"`learned` '{learned.word}' was learned by text encoders of width {widths}, "
             f"this one has {width}: is it of another family?"
         )
-    if len(tokenizer.clip) != known:
+    if len(tokenizer) != known:
         raise ValueError(
-            f"`tokenizer` has {len(tokenizer.clip)} tokens and `encoder` {known}: "
+            f"`tokenizer` has {len(tokenizer)} tokens and `encoder` {known}: "
             "are they of the same checkpoint?"
         )
     vectors = learned.vectors[width].to(embedding.weight)
-    extended = _with_word(tokenizer, learned.word, len(vectors))
+    extended = tokenizer.with_word(learned.word, len(vectors))
     longer = nn.Embedding.from_pretrained(torch.cat((embedding.weight, vectors)))
-    clip = with_layers(encoder.clip, {name: longer})
+    clip = with_layers(encoder.clip, {"text_model.embeddings.token_embedding": longer})
     # Old configs do not say where a text ends, but look for the largest number, the new word's.
-    inner: Any = getattr(clip, "text_model", clip)
-    inner.eos_token_id = tokenizer.clip.eos_token_id
+    clip.config = replace(clip.config, eos_token_id=tokenizer.end)
     return ExtendedText(extended, replace(encoder, clip=clip))
-
-
-def _with_word(tokenizer: Tokenizer, word: str, count: int) -> Tokenizer:
-    """Add a token for every vector of a word, and let the first stand for all."""
-    from transformers import AddedToken
-
-    clip = deepcopy(tokenizer.clip)
-    tokens = [word, *(f"{word}_{index}" for index in range(1, count))]
-    if clip.add_tokens([AddedToken(token, single_word=True) for token in tokens]) != count:
-        raise ValueError(f"the tokenizer knows '{word}' already: give another `word`")
-    return Tokenizer(clip, {**tokenizer.words, word.lower(): " ".join(tokens)})

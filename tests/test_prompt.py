@@ -70,7 +70,7 @@ def tiny(tiny_stable_diffusion):
     folder = str(tiny_stable_diffusion)
     encoder = text.load_text_encoder(folder, CPU, torch.float32)
     # As untrained, the last norm's mean is zero, and no factor brings a mean of zero back.
-    encoder.clip.final_layer_norm.bias += torch.linspace(0, 1, 32)
+    encoder.clip.text_model.final_layer_norm.bias += torch.linspace(0, 1, 32)
     return text.load_tokenizer(folder), encoder
 
 
@@ -94,13 +94,13 @@ def test_a_short_prompt_without_weights_is_read_as_ever(tiny, clip_skip, weighti
 
 def test_a_long_prompt_loses_no_token(tiny):
     words = ", ".join(["two cats on a green background"] * 12)
-    clip = tiny[0].clip
-    expected = clip(words, add_special_tokens=False, verbose=False)["input_ids"]
+    tokenizer = tiny[0]
+    expected = tokenizer.split(words)
     found = prompt.tokenize_weighted(tiny[0], words, CPU)
     chunks = found.tokens[0].tolist()
-    assert all(len(chunk) == clip.model_max_length for chunk in chunks)
-    assert all(chunk[0] == clip.bos_token_id and clip.eos_token_id in chunk for chunk in chunks)
-    inside = [chunk[1 : chunk.index(clip.eos_token_id)] for chunk in chunks]
+    assert all(len(chunk) == tokenizer.length for chunk in chunks)
+    assert all(chunk[0] == tokenizer.begin and tokenizer.end in chunk for chunk in chunks)
+    inside = [chunk[1 : chunk.index(tokenizer.end)] for chunk in chunks]
     assert [len(chunk) for chunk in inside[:-1]] == [ROOM] * (len(inside) - 1)
     assert [token for chunk in inside for token in chunk] == expected
 
@@ -120,7 +120,7 @@ def by_hand(tiny, written, formula):
     for chunk, weights in zip(tokens.tokens[0], tokens.weights[0], strict=True):
         with torch.no_grad():
             state, nothing = (
-                tiny[1].clip(ids).last_hidden_state[0] for ids in (chunk[None], empty)
+                tiny[1].clip.normalised(tiny[1].clip(ids)[-1])[0] for ids in (chunk[None], empty)
             )
         parts.append(formula(state, nothing, weights[:, None]))
     return torch.cat(parts)[None]

@@ -7,17 +7,24 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+import transformers
+from transformers import CLIPTextConfig
 
 from nodes import text
+from nodes.models import CLIPTextModel
 from tests.test_families import shapes
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red heart", "two cats on a green background"]
 PUBLISHED = {
-    "clip l": (CLIPTextModel, {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}),
-    "openclip h": (CLIPTextModel, {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16, "hidden_act": "gelu", "projection_dim": 512}),
-    "openclip bigg": (CLIPTextModelWithProjection, {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "hidden_act": "gelu", "projection_dim": 1280}),
+    "clip l": (transformers.CLIPTextModel, {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}),
+    "openclip h": (transformers.CLIPTextModel, {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16, "hidden_act": "gelu", "projection_dim": 512}),
+    "openclip bigg": (transformers.CLIPTextModelWithProjection, {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "hidden_act": "gelu", "projection_dim": 1280}),
+}  # fmt: skip
+
+TINY = {
+    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "projection_dim": 8, "vocab_size": 50, "max_position_embeddings": 6,
 }  # fmt: skip
 
 
@@ -70,17 +77,33 @@ def test_an_absent_negative_prompt_is_zeros(tiny_sdxl):
 @pytest.mark.parametrize(("kind", "config"), PUBLISHED.values(), ids=PUBLISHED.keys())
 def test_published_text_encoders_have_the_names_that_files_have(kind, config):
     with torch.device("meta"):
-        clip = kind(CLIPTextConfig(**config))
-    expected = shapes(clip)
-    # Files of before transformers 5 have a prefix everywhere, and count positions.
-    stored = {
-        f"text_model.{name.removeprefix('text_model.')}": name
-        for name in expected
-        if "projection" not in name
-    }
-    stored |= {name: name for name in expected if "projection" in name}
-    tensors = dict.fromkeys([*stored, "text_model.embeddings.position_ids"])
-    assert text._named_as_here(tensors, expected).keys() == expected.keys()
+        theirs = shapes(kind(CLIPTextConfig(**config)))
+        ours = shapes(CLIPTextModel.from_config(config | {"architectures": [kind.__name__]}))
+    assert text._with_prefix(theirs) == ours
+    # Files of before transformers 5 have the prefix everywhere, and count positions.
+    for stored in (theirs, [*ours, "text_model.embeddings.position_ids"]):
+        assert text._with_prefix(dict.fromkeys(stored)).keys() == ours.keys()
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("end", [2, 3])
+def test_a_text_encoder_gives_what_the_oracle_does(activation, end, relative):
+    config = TINY | {"hidden_act": activation, "eos_token_id": end}
+    theirs = transformers.CLIPTextModelWithProjection(CLIPTextConfig(**config)).eval()
+    ours = CLIPTextModel.from_config(config | {"architectures": ["CLIPTextModelWithProjection"]})
+    ours.load_state_dict(text._with_prefix(theirs.state_dict()))
+    tokens = torch.tensor([[1, 40, 41, 3, 3, 49], [1, 12, 49, 3, 5, 3]])
+    expected = theirs(tokens, output_hidden_states=True)
+    states = ours(tokens)
+    for one, other in zip(states, expected.hidden_states, strict=True):
+        assert relative(one, other) <= 1e-6
+    assert relative(ours.normalised(states[-1]), expected.last_hidden_state) <= 1e-6
+    assert relative(ours.pooled(tokens, states[-1]), expected.text_embeds) <= 1e-6
+
+
+def test_an_activation_that_is_not_implemented_is_refused():
+    with pytest.raises(ValueError, match="'hidden_act' is implemented for 'quick_gelu', 'gelu' only, found 'relu'"):  # fmt: skip
+        CLIPTextModel.from_config(TINY | {"hidden_act": "relu"})
 
 
 def test_more_layers_than_there_are_cannot_be_left_out(tiny_sdxl):

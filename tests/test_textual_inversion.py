@@ -85,14 +85,14 @@ def test_a_vector_alone_is_a_word_of_one_token(parts, tmp_path):
 
 def test_words_add_up_and_leave_what_they_are_added_to(parts, tmp_path):
     tokenizer, encoder = parts
-    size, before = len(tokenizer.clip), read(parts, "a toy and a toybox")
+    size, before = len(tokenizer), read(parts, "a toy and a toybox")
     known = parts
     for seed, word in enumerate(["toy", "toybox"]):
         file = saved(tmp_path / f"{word}.safetensors", {word: vectors(2, seed=seed)})
         known = add_word(*known, load_textual_inversion(file, CPU))
-    ids = known[0].clip(known[0].written_out("a TOY and a toybox toys"))["input_ids"]
+    ids = known[0].split("a TOY and a toybox toys")
     assert [one for one in ids if one >= size] == [size, size + 1, size + 2, size + 3]
-    assert len(tokenizer.clip) == size
+    assert len(tokenizer) == size
     assert torch.equal(read(parts, "a toy and a toybox"), before)
     own = [name for name, value in known[1].clip.named_parameters()
            if all(value is not other for other in encoder.clip.parameters())]  # fmt: skip
@@ -103,7 +103,7 @@ def test_a_word_has_a_weight_as_others_have(parts, tmp_path):
     file = saved(tmp_path / "x.safetensors", {"<toy>": vectors(2)})
     known = add_word(*parts, load_textual_inversion(file, CPU))
     prompt = tokenize_weighted(known.tokenizer, "a (<toy>:1.3)", CPU)
-    size = len(parts[0].clip)
+    size = len(parts[0])
     assert prompt.weights[prompt.tokens >= size].tolist() == pytest.approx([1.3, 1.3])
 
 
@@ -116,8 +116,8 @@ def test_the_text_as_a_whole_is_still_that_of_its_end(tiny_sdxl, tmp_path):
     tokens = text.tokenize(known.tokenizer, "a toy boat", CPU)
     found = text.encode_text_and_pool(known.encoder, tokens)
     clip = known.encoder.clip
-    last = clip.text_model(tokens).last_hidden_state
-    end = tokens[0].tolist().index(tokenizer.clip.eos_token_id)
+    last = clip.normalised(clip(tokens)[-1])
+    end = tokens[0].tolist().index(tokenizer.end)
     assert torch.allclose(found.pooled, clip.text_projection(last[:, end]), atol=1e-6)
 
 

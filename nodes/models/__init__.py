@@ -3,6 +3,8 @@
 from .autoencoder import Autoencoder
 from .autoencoder_kl import AutoencoderKL
 from .autoencoder_tiny import AutoencoderTiny
+from .clip_text import CLIPTextModel
+from .clip_vision import CLIPVisionModel
 from .conditioning import ConditioningConfig, Conditions
 from .controlnet import ControlNetModel
 from .layers import sinusoid
@@ -18,6 +20,8 @@ __all__ = [
     "Autoencoder",
     "AutoencoderKL",
     "AutoencoderTiny",
+    "CLIPTextModel",
+    "CLIPVisionModel",
     "ConditioningConfig",
     "Conditions",
     "ControlNetModel",

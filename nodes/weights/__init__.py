@@ -12,13 +12,14 @@ from .find import (
     find_weights,
     read_config,
 )
-from .folder import open_checkpoint, small_files, tokenizer_folder
+from .folder import find_tokenizer, open_checkpoint, read_tokenizer, small_files
 from .hub import shipped_checkpoints
 from .key_names_unet import unet_names
 from .load import load_weights
 from .lora import Change, Changes, layer_names, read_lora
 from .single_file import find_single_file, read_single_file
 from .stored import open_tensors
+from .tokenizer import Tokenizer
 from .write import write_single_file, write_tensors
 
 __all__ = [
@@ -28,11 +29,13 @@ __all__ = [
     "Component",
     "StoredConfig",
     "StoredTensor",
+    "Tokenizer",
     "find_component",
     "find_config",
     "find_file",
     "find_folder",
     "find_single_file",
+    "find_tokenizer",
     "find_weights",
     "known_families",
     "layer_names",
@@ -44,9 +47,9 @@ __all__ = [
     "read_config",
     "read_lora",
     "read_single_file",
+    "read_tokenizer",
     "shipped_checkpoints",
     "small_files",
-    "tokenizer_folder",
     "unet_names",
     "with_vocabularies",
     "without_parts",

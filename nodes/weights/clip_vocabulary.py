@@ -16,16 +16,17 @@ def clip_vocabulary() -> dict[str, int]:
     """Give the number of every piece of a word: 49,408 of them (arXiv:2103.00020, section 2.4)."""
     letters = list(_letters())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
-    pieces += [merge.replace(" ", "") for merge in clip_merges()]
+    pieces += [first + second for first, second in clip_merges()]
     return {piece: number for number, piece in enumerate([*pieces, START, END])}
 
 
 @cache
-def clip_merges() -> list[str]:
+def clip_merges() -> list[tuple[str, str]]:
     """Give the pairs of pieces that are joined, the most frequent first."""
     package = files("nodes.weights") / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(package.read_bytes()).decode().split("\n")
-    return lines[1 : 1 + MERGES]
+    pairs = (line.split(" ") for line in lines[1 : 1 + MERGES])
+    return [(first, second) for first, second in pairs]
 
 
 def _letters() -> list[str]:
@@ -54,7 +55,7 @@ def vocabulary_files() -> dict[str, str]:
     """Give the two files of a tokenizer's folder that hold the vocabulary, as text."""
     return {
         "vocab.json": json.dumps(clip_vocabulary(), ensure_ascii=False),
-        "merges.txt": "\n".join(["#version: 0.2", *clip_merges(), ""]),
+        "merges.txt": "\n".join(["#version: 0.2", *map(" ".join, clip_merges()), ""]),
     }
 
 

@@ -1,25 +1,15 @@
 """A whole folder in diffusers' format, as a checkpoint."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from .checkpoint import Checkpoint
-from .clip_vocabulary import with_vocabularies
+from .clip_vocabulary import clip_merges, clip_vocabulary
 from .find import find_component, find_file, find_files
 from .single_file import find_single_file, read_single_file
 from .stored import read_metadata
+from .tokenizer import TOKENIZER_FILES, Tokenizer, Vocabulary, make_tokenizer
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
 _SMALL_FILES = (
     "config.json",
     "scheduler_config.json",
@@ -90,28 +80,27 @@ def _in_root(model: str, part: str, name: str, revision: str | None) -> Path | N
     return find_file(model, name, revision) if flat.get(part) == name else None
 
 
-class TokenizerFolder(NamedTuple):
-    """A folder that holds a tokenizer, and the files of the checkpoint that it came from."""
-
-    path: Path
-    files: list[Path]
-
-
-@contextmanager
-def tokenizer_folder(
-    model: str, subfolder: str, revision: str | None = None
-) -> Iterator[TokenizerFolder]:
-    """Find the folder of a tokenizer's files; of a single file one that is there for a while."""
+def find_tokenizer(model: str, subfolder: str, revision: str | None = None) -> list[Path]:
+    """Find the files that a tokenizer is in; raises FileNotFoundError if there is none of them."""
     single = find_single_file(model)
-    if single is None:
-        found = find_files(model, subfolder, TOKENIZER_FILES, revision)
-        yield TokenizerFolder(found[0].parent, found)
-        return
-    files = with_vocabularies(read_single_file(single).files)
-    own = {path: text for path, text in files.items() if path.startswith(f"{subfolder}/")}
-    if not own:
-        raise ValueError(f"{single} has no {subfolder}")
-    with TemporaryDirectory() as folder:
-        for path, text in own.items():
-            (Path(folder) / path.rpartition("/")[2]).write_text(text, encoding="utf-8")
-        yield TokenizerFolder(Path(folder), [single])
+    return [single] if single else find_files(model, subfolder, TOKENIZER_FILES, revision)
+
+
+def read_tokenizer(model: str, subfolder: str, files: list[Path]) -> Tokenizer:
+    """Read a tokenizer of the files that `find_tokenizer` found.
+
+    Raises ValueError for a file that is damaged, or without this tokenizer.
+    """
+    if find_single_file(model) is None:
+        texts, vocabulary = {file.name: file.read_text(encoding="utf-8") for file in files}, None
+    else:
+        start = f"{subfolder}/"
+        small = read_single_file(files[0]).files
+        texts = {path.removeprefix(start): small[path] for path in small if path.startswith(start)}
+        vocabulary = Vocabulary(clip_vocabulary(), clip_merges())
+        if not texts:
+            raise ValueError(f"{files[0]} has no {subfolder}")
+    try:
+        return make_tokenizer(texts, vocabulary)
+    except ValueError as error:
+        raise ValueError(f"{subfolder} of '{model}': {error}") from error

@@ -1,0 +1,156 @@
+"""Any features go together in one graph: it checks, it runs, and each does what it does alone."""
+
+from dataclasses import replace
+from shutil import copytree
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Picture
+from safetensors.torch import save_file
+
+import nodes
+from graph import load_text
+from nodes.image import load_image
+from nodes.load import load_unet
+from nodes.schedulers import SCHEDULERS
+from runtime import Session
+from runtime.check import check_shapes
+from tests.compose import GUIDANCES, NEVER_NEUTRAL, Parts, compose
+
+assert nodes.__all__  # importing registers the node types
+CPU = torch.device("cpu")
+OTHER_LEVELS = ("ipndm", "edm", "flow", "ddim_inverse")  # these are for other networks
+SAMPLERS = [it for it in SCHEDULERS if it.islower() and not it.startswith(OTHER_LEVELS)]
+TWO_LEVELS = {
+    "block_out_channels": [16, 32],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "transformer_layers_per_block": 1,
+    "attention_head_dim": 2,
+}
+FALLING = ("ddim", "ddpm", "euler", "euler_a", "lcm", "lms", "unipc")  # at every call, for CFG++
+QUIET = [it for it in GUIDANCES if it not in NEVER_NEUTRAL]
+FEW = settings(max_examples=5, derandomize=True, deadline=None, database=None)
+MANY = settings(FEW, max_examples=150)
+
+
+@pytest.fixture(scope="module")
+def files(tiny_stable_diffusion, tiny_sdxl, tmp_path_factory) -> dict[str, str]:
+    """Write checkpoints with networks of two levels, ControlNets, LoRAs, a picture and masks."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    folder = tmp_path_factory.mktemp("parts")
+    found = {"sd1": str(tiny_stable_diffusion), "sdxl": tiny_sdxl[1]}
+    torch.manual_seed(0)
+    for family, model in list(found.items()):
+        found[family] = str(copytree(model, folder / family))
+        config = UNet2DConditionModel.load_config(f"{model}/unet")
+        unet = UNet2DConditionModel.from_config(dict(config) | TWO_LEVELS)
+        unet.save_pretrained(f"{found[family]}/unet")
+        theirs = ControlNetModel.from_unet(unet)
+        for part in (*theirs.controlnet_down_blocks, theirs.controlnet_mid_block):
+            torch.nn.init.normal_(part.weight, std=0.1)
+        torch.nn.init.normal_(theirs.controlnet_cond_embedding.conv_out.weight, std=0.1)
+        theirs.save_pretrained(folder / f"{family}-control")
+        found[f"{family} control"] = str(folder / f"{family}-control")
+        found[f"{family} lora"] = str(folder / f"{family}.safetensors")
+        save_file(_lora(found[family]), found[f"{family} lora"])
+    pixels = torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(1))
+    picture = Picture.fromarray((255 * pixels).to(torch.uint8).numpy())
+    picture.resize((32, 32)).save(folder / "image.png")
+    mask = Picture.new("L", (32, 32), 255)
+    mask.save(folder / "white.png")
+    mask.paste(0, (0, 0, 20, 32))
+    mask.save(folder / "mask.png")
+    return found | {it: str(folder / f"{it}.png") for it in ("image", "mask", "white")}
+
+
+def _lora(model: str) -> dict[str, torch.Tensor]:
+    network = load_unet(model, torch.device("meta"), torch.float32)
+    tensors = {}
+    for name, layer in network.named_modules():
+        if name.endswith(("to_q", "to_v")):
+            outputs, inputs = layer.weight.shape
+            tensors[f"unet.{name}.lora_A.weight"] = torch.randn(2, inputs)
+            tensors[f"unet.{name}.lora_B.weight"] = 0.2 * torch.randn(outputs, 2)
+    return tensors
+
+
+@st.composite
+def combinations(draw, guidances=GUIDANCES):
+    guidance = draw(st.sampled_from(guidances))
+    names = FALLING if guidance == "manifold" else SAMPLERS
+    return Parts(
+        family=draw(st.sampled_from(["sd1", "sdxl"])),
+        begin=draw(st.sampled_from(["text", "img2img", "inpaint"])),
+        scheduler=draw(st.sampled_from(names)),
+        guidance=guidance,
+        lora=draw(st.booleans()),
+        control=draw(st.booleans()),
+        free_u=draw(st.booleans()),
+    )
+
+
+def drawn(parts: Parts, files: dict[str, str]) -> torch.Tensor:
+    return Session("cpu", "float32")(load_text(compose(parts, files)))["image"]
+
+
+def runs(parts: Parts, files: dict[str, str]) -> None:
+    graph = load_text(compose(parts, files))
+    report = check_shapes(graph, {}, torch.float32)
+    assert report.findings == []
+    assert report.shapes["image"].startswith("1×3×32×32")
+    image = drawn(parts, files)
+    assert image.shape == (1, 3, 32, 32)
+    assert image.isfinite().all()
+
+
+def does_nothing(parts: Parts, files: dict[str, str], relative) -> None:
+    found, expected = (drawn(it, files) for it in (replace(parts, neutral=True), parts.bare()))
+    assert relative(found, expected) < 1e-4, f"{parts} is not {parts.bare()}"
+
+
+@FEW
+@given(parts=combinations())
+def test_any_combination_checks_and_runs(files, parts):
+    runs(parts, files)
+
+
+@pytest.mark.slow
+@MANY
+@given(parts=combinations())
+def test_many_combinations_check_and_run(files, parts):
+    runs(parts, files)
+
+
+@FEW
+@given(parts=combinations(QUIET))
+def test_features_of_no_strength_change_nothing_in_any_combination(files, relative, parts):
+    does_nothing(parts, files, relative)
+
+
+@pytest.mark.slow
+@MANY
+@given(parts=combinations(QUIET))
+def test_many_features_of_no_strength_change_nothing(files, relative, parts):
+    does_nothing(parts, files, relative)
+
+
+@pytest.mark.slow
+def test_every_feature_changes_the_picture(files):
+    plain = drawn(Parts(), files)
+    changes = [{"lora": True}, {"control": True}, {"free_u": True}, {"family": "sdxl"}]
+    changes += [{"guidance": it} for it in GUIDANCES[1:]] + [{"begin": "img2img"}]
+    for change in changes:
+        assert (drawn(replace(Parts(), **change), files) - plain).abs().max() > 2e-4, change
+
+
+def test_inpainting_keeps_the_rest_in_any_combination(files):
+    parts = Parts("sdxl", "inpaint", "dpmpp_2m", "perturbed", lora=True, control=True)
+    image = drawn(parts, files)
+    original = load_image(files["image"])
+    assert torch.equal(image[..., :20], original[..., :20])
+    assert not torch.equal(image[..., 20:], original[..., 20:])

@@ -18,7 +18,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from nodes.denoise import guidance
+from nodes.guidance import guidance
 from nodes.kinds import State, Step
 from nodes.schedule import scheduler_step
 from nodes.schedulers import SCHEDULERS, make_table, resolve

@@ -193,6 +193,9 @@ def test_splitting_beyond_the_end_names_the_node(run: Any, tmp_path: Path) -> No
         ("DPM2 a", "dpm_2_ancestral"),
         ("dpm_2_a", "dpm_2_ancestral"), ("LMS Karras", "lms_karras"), ("PLMS", "pndm"),
         ("DPM++ SDE Karras", "dpmpp_sde_karras"), ("UniPC", "unipc"), ("DDIM", "ddim"),
+        ("DPM++ 2M SDE Heun Karras", "dpmpp_2m_sde_heun_karras"), ("DPM2", "dpm_2"),
+        ("dpmpp_2m_sde_gpu", "dpmpp_2m_sde"), ("dpmpp_3m_sde_gpu", "dpmpp_3m_sde"),
+        ("dpmpp_2m_sde_heun_gpu", "dpmpp_2m_sde_heun"), ("dpmpp_sde_gpu", "dpmpp_sde"),
     ],
 )  # fmt: skip
 def test_names_of_other_programs_mean_the_same(people: str, ours: str) -> None:

@@ -194,6 +194,6 @@ def test_a_table_is_in_float64_on_the_host() -> None:
     for tensor in (table.timesteps, table.alphas, table.sigmas, table.predict, table.update):
         assert tensor.dtype == torch.float64
         assert tensor.device.type == "cpu"
-    assert {part.dtype for row in table.rows() for part in row if part is not None} == {
-        torch.float32
-    }
+    for row in table.rows():
+        weights = [weight for output in row.update for _, weight in output if weight is not None]
+        assert {part.dtype for part in (row.timestep, row.predict, *weights)} == {torch.float32}

@@ -12,8 +12,9 @@ from torch import Tensor
 from nodes.schedulers import SCHEDULERS, Table, make_table, step
 from nodes.schedulers.config import resolve
 from nodes.schedulers.families import FAMILIES
-from nodes.schedulers.formulas import Inputs, Solver, adams_bashforth, exponential_rule
+from nodes.schedulers.formulas import Inputs, Solver, adams_bashforth
 from nodes.schedulers.levels import estimate, level_from_ratio
+from nodes.schedulers.solvers import exponential_rule
 
 torch.set_num_threads(1)
 
@@ -215,9 +216,8 @@ def test_forgetting_turns_multistep_into_first_order(name: str) -> None:
 def test_the_matrix_says_what_the_formula_says(name: str) -> None:
     """Feeding random vectors to the formula gives what the matrix of the same row gives."""
     class_name, chosen = resolve(STABLE_DIFFUSION, name)
-    options = {"eta": None, "mu": None, "timesteps": None, "sigmas": None}
-    grid = FAMILIES[class_name].grid({**options, **chosen}, 6)
-    solver: Solver = FAMILIES[class_name].solver({**options, **chosen}, grid)
+    grid = FAMILIES[class_name].grid(chosen, 6)
+    solver: Solver = FAMILIES[class_name].solver(chosen, grid)
     table = table_of(name, 6)
     generator = torch.Generator().manual_seed(5)
     for i, level in enumerate(solver.levels):
@@ -298,8 +298,8 @@ def test_polynomials_are_integrated_exactly(count: int, of_noise: bool) -> None:
 
     sample = torch.ones(1).double()
     logs = [level.half_log_snr for level in levels]
-    of = "epsilon" if of_noise else "sample"
-    rule = exponential_rule(start, end, levels[3::-1][:count], of=of)
+    settings = {"algorithm_type": "dpmsolver" if of_noise else "dpmsolver++", "solver_type": "heun"}
+    rule = exponential_rule(settings, start, end, levels[3::-1][:count])
     known = [estimated(logs[3 - k]) for k in range(count)]
     found = rule.move(sample, known, torch.zeros(1).double())
     points = torch.linspace(logs[3], logs[4], 20001, dtype=torch.float64)
@@ -317,6 +317,20 @@ def test_equal_spacing_gives_the_weights_of_adams_and_bashforth() -> None:
         found = torch.tensor(adams_bashforth([-float(k) for k in range(count)])).double()
         expected = torch.tensor(weights, dtype=torch.float64)
         torch.testing.assert_close(found, expected / expected.sum())
+
+
+def test_res_multistep_weighs_by_the_phi_functions() -> None:
+    """Of this clean estimate and the one before, as arXiv:2308.02157 does."""
+    table = table_of("res_multistep", 8)
+    logs = torch.log(table.alphas / table.sigmas)
+    for i in range(1, 7):
+        h, back = logs[i + 1] - logs[i], logs[i - 1] - logs[i]
+        phi_1 = -torch.expm1(-h) / h
+        phi_2 = (1 - phi_1) / h
+        before = table.alphas[i + 1] * h * phi_2 * h / back
+        now = table.alphas[i + 1] * h * phi_1 - before
+        torch.testing.assert_close(table.update[i, 0, 2], now, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(table.update[i, 0, 4], before, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

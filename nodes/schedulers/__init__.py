@@ -1,7 +1,6 @@
 """The arithmetic of time: noise levels, grids, and samplers as tables. Knows no network."""
 
-from .config import resolve
-from .names import SCHEDULERS, Scheduler, plain_name
+from .config import SCHEDULERS, Scheduler, plain_name, resolve
 from .step import Clipping, Row, estimate_clean, step
 from .table import Table, make_table
 

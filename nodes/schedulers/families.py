@@ -1,4 +1,4 @@
-"""Families: scheduler classes with their fields, grids and solvers.
+"""Families: scheduler classes with their grids, solvers and fields; the names that users know.
 
 They give what diffusers gives, but for three of its errors: "trailing" grids never run below
 timestep 0, a partial run of LMS uses the history that it has, and third-order steps with fresh
@@ -16,8 +16,8 @@ from .grids import Grid
 from .levels import BETA_SCHEDULES, Settings
 
 _SPACINGS, _TYPES = ("linspace", "leading", "trailing"), ("epsilon", "sample", "v_prediction")
-_SLOPES, _DPM = ("midpoint", "heun"), ("dpmsolver++", "sde-dpmsolver++", "dpmsolver")
-# Fields that several classes share: a default, or all that is allowed with the default first.
+# What a config may set, in groups that classes share: a field's default, or all that is allowed,
+# the default first.
 GROUPS: dict[str, dict[str, Any]] = {
     "training": {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02,
                  "beta_schedule": tuple(BETA_SCHEDULES), "trained_betas": None,
@@ -36,117 +36,106 @@ GROUPS: dict[str, dict[str, Any]] = {
     "range": {"sigma_min": None, "sigma_max": None},
     "end": {"final_sigmas_type": ("zero", "sigma_min")},
     "orders": {"solver_order": (2, 1, 3), "lower_order_final": True},
-    "dpm": {"algorithm_type": _DPM, "solver_type": _SLOPES},
+    "dpm": {"algorithm_type": ("dpmsolver++", "sde-dpmsolver++", "dpmsolver"),
+            "solver_type": ("midpoint", "heun")},
     "clipped": {"lambda_min_clipped": float("-inf"),
                 "variance_type": (None, "learned", "learned_range")},
-    "dynamic": {"use_dynamic_shifting": False, "time_shift_type": ("exponential", "linear")},
     "flow": {"use_flow_sigmas": False, "flow_shift": 1.0},
     "shift": {"num_train_timesteps": 1000, "shift": 1.0},
-    "denoiser": {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0,
-                 "sigma_schedule": ("karras", "exponential"), "num_train_timesteps": 1000},
-    "distilled": {"beta_schedule": ("scaled_linear", *BETA_SCHEDULES), "clip_sample": False,
-                  "original_inference_steps": 50, "set_alpha_to_one": True,
-                  "timestep_scaling": 10.0},
+    "dynamic": {"use_dynamic_shifting": False, "time_shift_type": ("exponential", "linear"),
+                "mu": None},
     "by_size": {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
                 "max_image_seq_len": 4096},
+    "denoiser": {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0,
+                 "sigma_schedule": ("karras", "exponential"), "num_train_timesteps": 1000},
+    "distilled": {"beta_schedule": ("scaled_linear", *BETA_SCHEDULES),
+                  "original_inference_steps": 50, "set_alpha_to_one": True,
+                  "timestep_scaling": 10.0},
+    "timesteps": {"timesteps": None},
+    "sigmas": {"sigmas": None},
 }  # fmt: skip
+# Fields that a run sets, never a config; and what a class does that lacks a field.
+OF_RUNS = ("eta", "mu", "timesteps", "sigmas")
+ABSENT = {"timestep_spacing": "linspace", "steps_offset": 0, "final_sigmas_type": "zero",
+          "prediction_type": "flow_prediction", "use_dynamic_shifting": False,
+          "invert_sigmas": False, "eta": 0.0, "mu": None, "timesteps": None,
+          "sigmas": None}  # fmt: skip
 
 
 class Family(NamedTuple):
-    """A scheduler class: its grid, its solver, and its fields as GROUPS has them."""
+    """A scheduler class: its grid, its solver, what may be set, and what no config can change."""
 
     grid: Callable[[Settings, int], Grid]
     solver: Callable[[Settings, Grid], Solver]
-    groups: str
-    own: Mapping[str, Any] = {}  # fields beside, or instead of, those of the groups
-    options: str = ""  # what make_table may be given besides
-    fixed: Mapping[str, Any] = {}  # settings that no config can change
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Return the fields that a config may set: a default, or what is allowed, that first."""
-        groups = [*(GROUPS[name] for name in self.groups.split()), self.own]
-        return {field: value for group in groups for field, value in group.items()}
+    fields: Mapping[str, Any]  # a default, or what is allowed, the default first
+    fixed: Mapping[str, Any] = {}
 
 
-def _multistep(settings: Settings, steps: int) -> Grid:
-    if settings["use_flow_sigmas"]:
-        return grids.flow_multistep_grid(settings, steps)
-    # On the cosine schedule the multistep class alone cuts the respaced timesteps.
-    cut = "use_lu_lambdas" in settings and settings["beta_schedule"] == "squaredcos_cap_v2"
-    return grids.ratio_grid(settings, steps, whole=True, round_karras=not cut)
+def _fields(groups: str, **own: Any) -> dict[str, Any]:
+    return {key: each for name in groups.split() for key, each in GROUPS[name].items()} | own
 
-
-_interpolated = partial(grids.ratio_grid, whole=False, round_karras=False)
-_midpoints = partial(grids.ratio_grid, whole=False, round_karras=True)
-_own_end = partial(_interpolated, own_end=True)
 
 _PIXELS = "training leading clipping zero_snr"
-_K = "training latent linspace respacing"
+_TWO_CALLS = "training latent linspace respacing two_types"
 _MULTI = "training all_types thresholding respacing flow"
-_DISTILLED = "training latent leading clipping thresholding zero_snr distilled"
-_CLEAN_END, _REPEATED_END = {"final_sigmas_type": "zero"}, {"final_sigmas_type": "sigma_min"}
-_VELOCITY = {"prediction_type": "flow_prediction"}
+_DISTILLED = "training latent leading zero_snr distilled timesteps"
+_HELD_END = {"final_sigmas_type": "sigma_min"}
 
 FAMILIES: dict[str, Family] = {
-    "DDPMScheduler": Family(grids.next_grid, solvers.ddpm, f"{_PIXELS} thresholding",
-        {"variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")},
-        "timesteps"),
-    "DDIMScheduler": Family(grids.stride_grid, solvers.ddim, f"{_PIXELS} thresholding",
-        {"set_alpha_to_one": True}, "eta"),
-    "DDIMInverseScheduler": Family(grids.inverse_grid, solvers.ddim, _PIXELS,
-        {"set_alpha_to_one": True, "timestep_spacing": ("leading", "trailing")}),
-    "PNDMScheduler": Family(grids.pseudo_grid, solvers.pndm, "training two_types leading",
-        {"set_alpha_to_one": False, "skip_prk_steps": False}),
-    "IPNDMScheduler": Family(grids.trigonometric_grid,
-        partial(solvers.linear_multistep, even=True), "",
-        {"num_train_timesteps": 1000, "trained_betas": (None,)},
-        fixed={"prediction_type": "v_prediction"}),
-    "EulerDiscreteScheduler": Family(_own_end, solvers.ddim,
-        "training linspace respacing range zero_snr end",
-        {"interpolation_type": ("linear", "log_linear"),
-         "timestep_type": ("discrete", "continuous")}, "timesteps sigmas"),
-    "EulerAncestralDiscreteScheduler": Family(_interpolated, solvers.ddim,
-        "training two_types linspace zero_snr", fixed=_CLEAN_END | {"eta": 1.0}),
-    "LMSDiscreteScheduler": Family(_interpolated, solvers.linear_multistep,
-        "training linspace respacing", fixed=_CLEAN_END),
-    "HeunDiscreteScheduler": Family(_interpolated, solvers.heun, f"{_K} clipping",
-        {"clip_sample": False}, "timesteps", _CLEAN_END),
-    "KDPM2DiscreteScheduler": Family(_midpoints, solvers.dpm_2, f"{_K} two_types",
-        fixed=_CLEAN_END),
-    "KDPM2AncestralDiscreteScheduler": Family(_midpoints,
-        partial(solvers.dpm_2, fresh="ancestral"), f"{_K} two_types", fixed=_CLEAN_END),
-    "DPMSolverSDEScheduler": Family(_interpolated,
-        partial(solvers.dpm_2, fresh="brownian"), f"{_K} two_types",
-        {"noise_sampler_seed": (None,)}, fixed=_CLEAN_END),
-    "DPMSolverMultistepScheduler": Family(_multistep, solvers.dpm_multistep,
-        f"{_MULTI} dynamic orders linspace dpm clipped end zero_snr",
-        {"euler_at_final": False, "use_lu_lambdas": False, "exact_third_order": False},
-        "timesteps mu shift"),
-    "DPMSolverSinglestepScheduler": Family(_multistep, solvers.dpm_singlestep,
-        f"{_MULTI} dynamic orders dpm clipped end", {"lower_order_final": False},
-        "timesteps mu shift", {"timestep_spacing": "linspace", "steps_offset": 0}),
-    "DEISMultistepScheduler": Family(_multistep, solvers.dpm_multistep,
-        f"{_MULTI} dynamic orders linspace", {"algorithm_type": ("deis",),
-        "solver_type": ("logrho",)}, "mu shift", _REPEATED_END),
-    "UniPCMultistepScheduler": Family(_multistep, solvers.unipc,
-        f"{_MULTI} dynamic orders linspace zero_snr end range",
-        {"predict_x0": True, "solver_type": ("bh2", "bh1"), "disable_corrector": [],
-         "solver_p": (None,), "shift_terminal": None}, "mu shift sigmas"),
-    "SASolverScheduler": Family(_multistep, solvers.sa_solver, f"{_MULTI} linspace clipped",
-        {"predictor_order": (2, 1, 3, 4), "corrector_order": (2, 1, 3, 4), "tau_func": (None,),
-         "algorithm_type": ("data_prediction",), "lower_order_final": True}, "shift",
-        _REPEATED_END | {"use_dynamic_shifting": False}),
-    "LCMScheduler": Family(grids.distilled_grid, solvers.lcm, _DISTILLED, {}, "timesteps"),
-    "TCDScheduler": Family(grids.distilled_grid, solvers.tcd, _DISTILLED, {}, "eta timesteps",
-        {"clip_sample": False, "thresholding": False}),
-    "EDMEulerScheduler": Family(grids.denoiser_grid, solvers.ddim, "denoiser two_types end"),
+    "DDPMScheduler": Family(grids.next_grid, solvers.ddpm,
+        _fields(f"{_PIXELS} thresholding timesteps",
+            variance_type=("fixed_small", "fixed_small_log", "fixed_large", "learned_range"))),
+    "DDIMScheduler": Family(grids.stride_grid, solvers.ddim,
+        _fields(f"{_PIXELS} thresholding", set_alpha_to_one=True, eta=0.0)),
+    "DDIMInverseScheduler": Family(grids.inverse_grid, solvers.ddim,
+        _fields(_PIXELS, set_alpha_to_one=True, timestep_spacing=("leading", "trailing"))),
+    "PNDMScheduler": Family(grids.pseudo_grid, solvers.pndm,
+        _fields("training two_types leading", set_alpha_to_one=False, skip_prk_steps=False)),
+    "IPNDMScheduler": Family(grids.trigonometric_grid, partial(solvers.linear_multistep, even=True),
+        _fields("", num_train_timesteps=1000, trained_betas=(None,)),
+        {"prediction_type": "v_prediction"}),
+    "EulerDiscreteScheduler": Family(grids.ratio_grid, solvers.ddim,
+        _fields("training linspace respacing range zero_snr end timesteps sigmas",
+            interpolation_type=("linear", "log_linear"),
+            timestep_type=("discrete", "continuous"))),
+    "EulerAncestralDiscreteScheduler": Family(grids.ratio_grid, solvers.ddim,
+        _fields("training two_types linspace zero_snr"), {"eta": 1.0}),
+    "LMSDiscreteScheduler": Family(grids.ratio_grid, solvers.linear_multistep,
+        _fields("training linspace respacing")),
+    "HeunDiscreteScheduler": Family(grids.ratio_grid, solvers.heun,
+        _fields("training latent linspace respacing clipping timesteps", clip_sample=False)),
+    "KDPM2DiscreteScheduler": Family(partial(grids.ratio_grid, round_karras=True),
+        solvers.dpm_2, _fields(_TWO_CALLS)),
+    "KDPM2AncestralDiscreteScheduler": Family(partial(grids.ratio_grid, round_karras=True),
+        partial(solvers.dpm_2, fresh="ancestral"), _fields(_TWO_CALLS)),
+    "DPMSolverSDEScheduler": Family(grids.ratio_grid, partial(solvers.dpm_2, fresh="brownian"),
+        _fields(_TWO_CALLS, noise_sampler_seed=(None,))),
+    "DPMSolverMultistepScheduler": Family(grids.multistep_grid, solvers.dpm_multistep,
+        _fields(f"{_MULTI} dynamic orders linspace dpm clipped end zero_snr timesteps",
+            euler_at_final=False, use_lu_lambdas=False, exact_third_order=False)),
+    "DPMSolverSinglestepScheduler": Family(grids.multistep_grid, solvers.dpm_singlestep,
+        _fields(f"{_MULTI} dynamic orders dpm clipped end timesteps", lower_order_final=False)),
+    "DEISMultistepScheduler": Family(grids.multistep_grid, solvers.dpm_multistep,
+        _fields(f"{_MULTI} dynamic orders linspace", algorithm_type=("deis",),
+            solver_type=("logrho",)), _HELD_END),
+    "UniPCMultistepScheduler": Family(grids.multistep_grid, solvers.unipc,
+        _fields(f"{_MULTI} dynamic orders linspace zero_snr end range sigmas", predict_x0=True,
+            solver_type=("bh2", "bh1"), disable_corrector=[], solver_p=(None,),
+            shift_terminal=None)),
+    "SASolverScheduler": Family(grids.multistep_grid, solvers.sa_solver,
+        _fields(f"{_MULTI} linspace clipped", predictor_order=(2, 1, 3, 4),
+            corrector_order=(2, 1, 3, 4), tau_func=(None,), algorithm_type=("data_prediction",),
+            lower_order_final=True), _HELD_END),
+    "LCMScheduler": Family(grids.distilled_grid, solvers.lcm,
+        _fields(f"{_DISTILLED} clipping thresholding", clip_sample=False)),
+    "TCDScheduler": Family(grids.distilled_grid, solvers.tcd, _fields(_DISTILLED, eta=0.3)),
+    "EDMEulerScheduler": Family(grids.denoiser_grid, solvers.ddim,
+        _fields("denoiser two_types end")),
     "EDMDPMSolverMultistepScheduler": Family(grids.denoiser_grid, solvers.dpm_multistep,
-        "denoiser two_types end thresholding orders dpm",
-        {"algorithm_type": _DPM[:2], "euler_at_final": False}),
+        _fields("denoiser two_types end thresholding orders dpm", euler_at_final=False,
+            exact_third_order=False, algorithm_type=("dpmsolver++", "sde-dpmsolver++"))),
     "FlowMatchEulerDiscreteScheduler": Family(grids.flow_grid, solvers.flow_euler,
-        "shift dynamic respacing by_size", {"invert_sigmas": False, "shift_terminal": None,
-        "stochastic_sampling": False, "shift_once": False}, "mu shift sigmas", _VELOCITY),
-    "FlowMatchHeunDiscreteScheduler": Family(grids.flow_grid, solvers.heun, "shift", {},
-        "shift", _VELOCITY | {"use_dynamic_shifting": False, "invert_sigmas": False}),
+        _fields("shift dynamic respacing by_size sigmas", invert_sigmas=False, shift_once=False,
+            shift_terminal=None, stochastic_sampling=False)),
+    "FlowMatchHeunDiscreteScheduler": Family(grids.flow_grid, solvers.heun, _fields("shift")),
 }  # fmt: skip

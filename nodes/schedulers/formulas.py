@@ -115,38 +115,3 @@ def integrate(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
 def adams_bashforth(nodes: Sequence[float]) -> list[float]:
     """Weigh values at the nodes to average their polynomial over the step ahead, u in [0, 1]."""
     return integrate(nodes, [1 / (k + 1) for k in range(len(nodes))])
-
-
-def exponential_rule(
-    start: Level,
-    end: Level,
-    known: Sequence[Level],
-    *,
-    of: str = "sample",
-    slope: str = "exact",
-    curvature: float = 1.0,
-    fresh: bool = False,
-) -> Rule:
-    """Average estimates at the levels `known` over a polynomial in lambda.
-
-    `slope` names the weight of the second of exactly two estimates: half of the constant's
-    weight ("midpoint" of DPM-Solver++, "bh2" of UniPC), half of the step ("bh1"), else the exact
-    one. `curvature` scales the quadratic term, `fresh` adds noise (the SDE forms). DPM-Solver:
-    arXiv:2206.00927; DPM-Solver++: arXiv:2211.01095; DEIS: arXiv:2204.13902; UniPC:
-    arXiv:2302.04867.
-    """
-    rule = Rule(start, end, of=of, noisy=fresh, spread=fresh * posterior_spread(start, end))
-    if len(known) == 1 or math.isclose(start.ratio, end.ratio):  # grids may repeat a last level
-        return rule
-    h = end.half_log_snr - start.half_log_snr
-    nodes = [(level.half_log_snr - start.half_log_snr) / h for level in known]
-    reach = -h if of == "epsilon" else (1 + fresh) * h
-    moments = [-math.expm1(-reach)]  # the integrals of reach * exp(-reach * (1 - u)) * u^k
-    for k in range(1, len(known)):
-        moments.append(1 - k * moments[-1] / reach)
-    if len(known) == 2:
-        halves = {"midpoint": moments[0] / 2, "bh2": moments[0] / 2, "bh1": reach / 2}
-        moments[1] = halves.get(slope, moments[1])
-    if len(known) == 3:
-        moments[2] *= curvature
-    return rule._replace(weights=integrate(nodes, [each / moments[0] for each in moments]))

@@ -49,7 +49,7 @@ def beta(high: float, low: float, steps: int, shape: float = 0.6) -> Numbers:
     return low + np.where(share > 0.5, 1 - lower, lower) * (high - low)
 
 
-# The flag of each; even spacing in the logarithm has two names in checkpoints.
+# By the flag of each; even spacing in the logarithm has two names in checkpoints.
 RESPACINGS: dict[str, Callable[[float, float, int], Numbers]] = {
     "use_karras_sigmas": karras,
     "use_lu_lambdas": exponential,
@@ -70,7 +70,7 @@ def respacing(settings: Settings) -> str | None:
 
 def spaced_timesteps(
     settings: Settings, training: Sequence[Level], steps: int, *, spare: bool, whole: bool
-) -> list[float]:
+) -> Numbers:
     """Space `steps` timesteps over the training grid, descending (arXiv:2305.08891, table 2).
 
     `spare` lays one point more and drops the last; `whole` rounds half to even, where the last
@@ -94,13 +94,13 @@ def spaced_timesteps(
                 f"timestep {time:g} lies outside the training grid 0 ... {count - 1}: {steps} "
                 f"steps with timestep_spacing {spacing!r} and steps_offset {offset} do not fit"
             )
-    return (np.round(times) if whole else times).tolist()
+    return np.round(times) if whole else times
 
 
 def next_grid(settings: Settings, steps: int) -> Grid:
     """Lay whole timesteps, each step ending where the next one starts (DDPM)."""
     training = training_levels(settings)
-    times = spaced_timesteps(settings, training, steps, spare=False, whole=True)
+    times = spaced_timesteps(settings, training, steps, spare=False, whole=True).tolist()
     levels = [training[int(time)] for time in times]
     return Grid(times, levels, [*levels[1:], CLEAN], training)
 
@@ -145,13 +145,13 @@ def timesteps_of(ratios: Sequence[float] | Numbers, training: Sequence[Level]) -
 
 
 def ratio_grid(
-    settings: Settings, steps: int, *, whole: bool, round_karras: bool, own_end: bool = False
+    settings: Settings, steps: int, *, whole: bool = False, round_karras: bool = False
 ) -> Grid:
     """Lay timesteps, read sigma / alpha off the training table, and respace if asked.
 
     `whole` marks the multistep families: whole timesteps, one spare point, respacing over the
-    full training range; the others keep fractional timesteps and respace within their grid.
-    `own_end` hands a last sample that is not clean over as clean + ratio * noise.
+    full training range. The others keep fractional timesteps, respace within their grid, and hand
+    a last sample that is not clean over as clean + ratio * noise.
     """
     training = training_levels(settings, finite=True)
     table = np.array([level.ratio for level in training])
@@ -161,26 +161,94 @@ def ratio_grid(
     flag, by_logarithm = respacing(settings), settings.get("interpolation_type") == "log_linear"
     if settings["sigmas"] is not None:
         *ratios, end = settings["sigmas"]
-        times = timesteps_of(ratios, training).tolist()
+        times = timesteps_of(ratios, training)
     elif flag:
         high, low = table[[-1, 0]] if whole or by_logarithm else ratios[[0, -1]]
         high, low = settings.get("sigma_max") or high, settings.get("sigma_min") or low
         ratios = RESPACINGS[flag](high, low, steps)
-        times = timesteps_of(ratios, training).tolist()
-        if flag in ("use_karras_sigmas", "use_lu_lambdas") and round_karras:
-            times = np.round(times).tolist()
+        times = timesteps_of(ratios, training)
+        if round_karras and flag in ("use_karras_sigmas", "use_lu_lambdas"):
+            times = np.round(times)
         elif whole:
-            times = np.trunc(times).tolist()
+            times = np.trunc(times)
     elif by_logarithm:  # published runs leave out the last step, from the lowest level to clean
         *ratios, end = exponential(table[-1], table[0], steps + 1)
     if settings.get("timestep_type") == "continuous" and settings["prediction_type"][0] == "v":
-        times = (np.log(ratios) / 4).tolist()
+        times = np.log(ratios) / 4
     levels = [level_from_ratio(float(ratio)) for ratio in ratios]
-    last = Level(1.0, end) if own_end else level_from_ratio(float(end))
+    last = level_from_ratio(float(end)) if whole else Level(1.0, end)
     if flag and whole and end:
         last = levels[-1]
     scale = 1.0 if whole or settings["timestep_spacing"] == "leading" else levels[0].sigma
-    return Grid(times, levels, [*levels[1:], last], training, scale)
+    return Grid(times.tolist(), levels, [*levels[1:], last], training, scale)
+
+
+def multistep_grid(settings: Settings, steps: int) -> Grid:
+    """Lay whole timesteps, or shifted sigmas of flow levels (DPM-Solver++, DEIS, UniPC).
+
+    On flow levels UniPC begins just below pure noise, where lambda is infinite; the others a
+    timestep lower, their spare point at the clean end dropped.
+    """
+    if not settings["use_flow_sigmas"]:
+        # On the cosine schedule the multistep class alone cuts the respaced timesteps.
+        cut = "use_lu_lambdas" in settings and settings["beta_schedule"] == "squaredcos_cap_v2"
+        return ratio_grid(settings, steps, whole=True, round_karras=not cut)
+    low = 1 / settings["num_train_timesteps"]
+    even = np.linspace(1, low, steps + 1)[:-1]
+    if "predict_x0" not in settings:
+        even = np.linspace(0, 1 - low, steps + 1)[:0:-1]
+    sigmas = _shift(settings, np.array(settings["sigmas"] or even), settings["flow_shift"])
+    sigmas[0] -= 1e-6 if abs(sigmas[0] - 1) < 1e-6 else 0.0
+    end = 0.0
+    if settings["final_sigmas_type"] == "sigma_min":
+        dpm = settings.get("algorithm_type", "").endswith(("dpmsolver", "dpmsolver++"))
+        end = training_levels(settings, finite=True)[0].ratio if dpm else sigmas[-1]
+    return _straight(sigmas, end, np.trunc(sigmas * settings["num_train_timesteps"]))
+
+
+def flow_grid(settings: Settings, steps: int) -> Grid:
+    """Lay sigmas evenly (or as given) and shift them (flow matching).
+
+    The ends of the even grid are shifted already, so that a fixed shift acts twice: published
+    pictures of Stable Diffusion 3 depend on it. `shift_once` lays unshifted ends instead, and
+    explicit sigmas are always shifted once.
+    """
+    shift, count, flag = settings["shift"], settings["num_train_timesteps"], respacing(settings)
+    once = 1.0 if settings["use_dynamic_shifting"] or settings.get("shift_once") else shift
+    even = np.linspace(1, once / (count + once - 1), steps)
+    sigmas = _shift(settings, np.array(settings["sigmas"] or even), shift)
+    if flag:
+        sigmas = RESPACINGS[flag](sigmas[0], sigmas[-1], steps)
+    inverted = settings["invert_sigmas"]
+    sigmas = 1 - sigmas if inverted else sigmas
+    return _straight(sigmas, float(inverted), sigmas * count)
+
+
+def _shift(settings: Settings, sigmas: Numbers, amount: float) -> Numbers:
+    """Move levels towards noise, by a fixed `amount` or by what the picture's size asks (`mu`).
+
+    Stable Diffusion 3: arXiv:2403.03206, section 5.3.2.
+    """
+    if settings["use_dynamic_shifting"]:
+        amount = settings["mu"]
+        if amount is None:
+            raise ValueError(
+                "use_dynamic_shifting is true, so mu (the shift by size) must be given"
+            )
+        if settings["time_shift_type"] == "exponential":
+            amount = math.exp(amount)
+    shifted = amount * sigmas / (1 + (amount - 1) * sigmas)
+    if not settings.get("shift_terminal"):
+        return shifted
+    return 1 - (1 - shifted) * (1 - settings["shift_terminal"]) / (1 - shifted[-1])
+
+
+def _straight(sigmas: Numbers, end: float, times: Numbers) -> Grid:
+    """Lay levels of which alpha + sigma = 1."""
+    # Near pure noise 1 - sigma is decided by sigma's rounding to float32.
+    rounded = np.array([*sigmas, end]).astype(np.float32).astype(np.float64).tolist()
+    levels = [Level(1 - sigma, sigma) for sigma in rounded]
+    return Grid(times.tolist(), levels[:-1], levels[1:])
 
 
 def trigonometric_grid(_settings: Settings, steps: int) -> Grid:
@@ -206,67 +274,3 @@ def denoiser_grid(settings: Settings, steps: int) -> Grid:
     end = CLEAN if settings["final_sigmas_type"] == "zero" else Level(1.0, low)
     scale = math.sqrt(high**2 + 1) * levels[0].alpha
     return Grid((np.log(ratios) / 4).tolist(), levels, [*levels[1:], end], (), scale)
-
-
-def _shift(settings: Settings, sigmas: Numbers, amount: float) -> Numbers:
-    """Move levels towards noise, by a fixed `amount` or by what the picture's size asks (`mu`).
-
-    Stable Diffusion 3: arXiv:2403.03206, section 5.3.2.
-    """
-    if settings["use_dynamic_shifting"]:
-        amount = settings["mu"]
-        if amount is None:
-            raise ValueError(
-                "use_dynamic_shifting is true, so mu (the shift by size) must be given"
-            )
-        if settings["time_shift_type"] == "exponential":
-            amount = math.exp(amount)
-    shifted = amount * sigmas / (1 + (amount - 1) * sigmas)
-    if not settings.get("shift_terminal"):
-        return shifted
-    return 1 - (1 - shifted) * (1 - settings["shift_terminal"]) / (1 - shifted[-1])
-
-
-def _straight(settings: Settings, sigmas: Numbers, end: float, *, whole: bool = False) -> Grid:
-    """Lay flow levels, alpha + sigma = 1, from sigmas; the network is told 1000 sigma."""
-    # Near pure noise 1 - sigma is decided by sigma's rounding to float32.
-    rounded = np.array([*sigmas, end]).astype(np.float32).astype(np.float64).tolist()
-    levels = [Level(1 - sigma, sigma) for sigma in rounded]
-    times = sigmas * settings["num_train_timesteps"]
-    return Grid((np.trunc(times) if whole else times).tolist(), levels[:-1], levels[1:])
-
-
-def flow_grid(settings: Settings, steps: int) -> Grid:
-    """Lay sigmas evenly (or as given) and shift them.
-
-    The ends of the even grid are shifted already, so that a fixed shift acts twice: published
-    pictures of Stable Diffusion 3 depend on it. `shift_once` lays unshifted ends instead, and
-    explicit sigmas are always shifted once.
-    """
-    shift, count = settings["shift"], settings["num_train_timesteps"]
-    once = 1.0 if settings["use_dynamic_shifting"] or settings.get("shift_once") else shift
-    even = np.linspace(1, once / (count + once - 1), steps)
-    sigmas = _shift(settings, np.array(settings["sigmas"] or even), shift)
-    flag = respacing(settings)
-    if flag:
-        sigmas = RESPACINGS[flag](sigmas[0], sigmas[-1], steps)
-    inverted = settings["invert_sigmas"]
-    return _straight(settings, 1 - sigmas if inverted else sigmas, float(inverted))
-
-
-def flow_multistep_grid(settings: Settings, steps: int) -> Grid:
-    """Lay shifted sigmas for DPM-Solver++, DEIS and UniPC, a spare point at the clean end dropped.
-
-    UniPC begins just below pure noise, where lambda is infinite; the others a timestep lower.
-    """
-    low = 1 / settings["num_train_timesteps"]
-    even = np.linspace(1, low, steps + 1)[:-1]
-    if "predict_x0" not in settings:
-        even = np.linspace(0, 1 - low, steps + 1)[:0:-1]
-    sigmas = _shift(settings, np.array(settings["sigmas"] or even), settings["flow_shift"])
-    sigmas[0] -= 1e-6 if abs(sigmas[0] - 1) < 1e-6 else 0.0
-    end = 0.0
-    if settings["final_sigmas_type"] == "sigma_min":
-        dpm = settings.get("algorithm_type", "").endswith(("dpmsolver", "dpmsolver++"))
-        end = training_levels(settings, finite=True)[0].ratio if dpm else sigmas[-1]
-    return _straight(settings, sigmas, end, whole=True)

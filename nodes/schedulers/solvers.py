@@ -1,9 +1,9 @@
 """The samplers: for every call of the network, by which rule it moves the sample."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from .formulas import (
     Rule,
     Solver,
     adams_bashforth,
-    exponential_rule,
     follow,
+    integrate,
     posterior_spread,
     renoise,
 )
@@ -29,7 +29,7 @@ def ddim(settings: Settings, grid: Grid) -> Solver:
 
     Euler (arXiv:2206.00364, algorithm 1) and its ancestral form are these two on another grid.
     """
-    eta = settings["eta"] or 0.0
+    eta = settings["eta"]
     spreads = [eta * posterior_spread(*pair) for pair in zip(grid.levels, grid.ends, strict=True)]
 
     def move(i: int, inputs: Inputs) -> tuple[Tensor]:
@@ -82,7 +82,7 @@ def tcd(settings: Settings, grid: Grid) -> Solver:
 
     `eta` (the paper's gamma) is how far below; at 0, and in the last call, no noise is added.
     """
-    gamma = 0.3 if settings["eta"] is None else settings["eta"]
+    gamma = settings["eta"]
     following, rules = torch.tensor([*grid.timesteps[1:], 0.0]), []
     # The product in float32 decides a few timesteps.
     below = ((1 - gamma) * following).floor().int().tolist()
@@ -131,16 +131,39 @@ def linear_multistep(_settings: Settings, grid: Grid, *, even: bool = False) -> 
     return _multistep(grid, make_rule, _orders(len(grid.levels), 4))
 
 
-def _exponential(settings: Settings, *, curvature: float = 1.0) -> partial[Rule]:
-    algorithm = settings.get("algorithm_type", "")
+def exponential_rule(
+    settings: Settings,
+    start: Level,
+    end: Level,
+    known: Sequence[Level],
+    *,
+    fresh: bool = False,
+) -> Rule:
+    """Average estimates at the levels `known` over a polynomial in lambda.
+
+    DPM-Solver: arXiv:2206.00927; DPM-Solver++, with its SDE forms (fresh noise): arXiv:2211.01095;
+    DEIS: arXiv:2204.13902; UniPC: arXiv:2302.04867.
+    """
+    algorithm, slope = settings.get("algorithm_type", ""), settings.get("solver_type", "bh1")
     of_noise = algorithm in ("dpmsolver", "deis") or settings.get("predict_x0") is False
-    return partial(
-        exponential_rule,
-        of="epsilon" if of_noise else "sample",
-        slope=settings["solver_type"],
-        curvature=curvature,
-        fresh=algorithm.startswith("sde"),
-    )
+    fresh = fresh or algorithm.startswith("sde")
+    rule = Rule(start, end, of="epsilon" if of_noise else "sample", noisy=fresh)
+    rule = rule._replace(spread=posterior_spread(start, end) if fresh else 0.0)
+    if len(known) == 1 or math.isclose(start.ratio, end.ratio):  # grids may repeat a last level
+        return rule
+    h = end.half_log_snr - start.half_log_snr
+    nodes = [(level.half_log_snr - start.half_log_snr) / h for level in known]
+    reach = -h if of_noise else (1 + fresh) * h
+    moments = [-math.expm1(-reach)]  # the integrals of reach * exp(-reach * (1 - u)) * u^k
+    for k in range(1, len(known)):
+        moments.append(1 - k * moments[-1] / reach)
+    # Published forms with two estimates halve the constant's weight, or the step, for the slope's;
+    # the published third order takes half of the quadratic term.
+    if len(known) == 2 and slope in ("midpoint", "bh2", "bh1"):
+        moments[1] = (reach if slope == "bh1" else moments[0]) / 2
+    if len(known) == 3 and settings.get("exact_third_order") is False:
+        moments[2] /= 2
+    return rule._replace(weights=integrate(nodes, [each / moments[0] for each in moments]))
 
 
 def dpm_multistep(settings: Settings, grid: Grid) -> Solver:
@@ -148,14 +171,12 @@ def dpm_multistep(settings: Settings, grid: Grid) -> Solver:
 
     Few at the start and, where it pays, at the end.
     """
-    # The published third order takes half of the quadratic term that DEIS integrates in full.
-    exact = settings["algorithm_type"] == "deis" or settings.get("exact_third_order")
-    make_rule, count = _exponential(settings, curvature=1.0 if exact else 0.5), len(grid.levels)
+    count = len(grid.levels)
     lowered = settings["lower_order_final"] and count + grid.skipped < 15
     orders = _orders(count, settings["solver_order"], taper=lowered)
     if settings.get("euler_at_final") or grid.ends[-1].sigma == 0:
         orders[-1] = 1
-    return _multistep(grid, make_rule, orders)
+    return _multistep(grid, partial(exponential_rule, settings), orders)
 
 
 def unipc(settings: Settings, grid: Grid) -> Solver:
@@ -163,7 +184,7 @@ def unipc(settings: Settings, grid: Grid) -> Solver:
     count, off = len(grid.levels), [i - grid.skipped for i in settings["disable_corrector"]]
     orders = _orders(count, settings["solver_order"], taper=settings["lower_order_final"])
     corrections = [0, *(0 if i in off else order + 1 for i, order in enumerate(orders[:-1]))]
-    return _multistep(grid, _exponential(settings), orders, corrections)
+    return _multistep(grid, partial(exponential_rule, settings), orders, corrections)
 
 
 def sa_solver(settings: Settings, grid: Grid) -> Solver:
@@ -173,7 +194,7 @@ def sa_solver(settings: Settings, grid: Grid) -> Solver:
     fresh = {level: 200 <= time <= 800 for level, time in pairs}
 
     def make_rule(start: Level, end: Level, known: Sequence[Level]) -> Rule:
-        return exponential_rule(start, end, known, slope="bh1", fresh=fresh[start])
+        return exponential_rule(settings, start, end, known, fresh=fresh[start])
 
     orders = _orders(count, settings["predictor_order"], taper=taper)
     earlier = _orders(count, settings["corrector_order"] - 1, taper=taper)
@@ -190,32 +211,29 @@ def dpm_singlestep(settings: Settings, grid: Grid) -> Solver:
     places = [1 + i % order for i in range(total)]
     if grid.ends[-1].sigma == 0 or (settings["lower_order_final"] and total % order == 0):
         places[-1] = 1
-    make_rule, rules = _exponential(settings), []
+    rules: list[Rule] = []
     for i, place in enumerate(places[grid.skipped :]):
         place = min(place, i + 1)
-        start, known = grid.levels[i - place + 1], grid.levels[i::-1][:place]
-        rule = make_rule(start, grid.ends[i], known)
-        if place == 3 and settings["solver_type"] == "midpoint":
-            # Leaves out the call in the middle.
-            newest, oldest = make_rule(start, grid.ends[i], known[::2], slope="exact").weights
-            rule = rule._replace(weights=(newest, 0.0, oldest))
+        step, known = (grid.levels[i - place + 1], grid.ends[i]), grid.levels[i::-1][:place]
+        rule = exponential_rule(settings, *step, known)
+        if place == 3 and settings["solver_type"] == "midpoint":  # without the call in the middle
+            exact = exponential_rule({**settings, "solver_type": "heun"}, *step, known[::2])
+            rule = rule._replace(weights=(exact.weights[0], 0.0, exact.weights[1]))
         rules.append(rule._replace(again=place > 1))
     return follow(grid, rules)
 
 
-def _asking_twice(grid: Grid, middles: Iterable[tuple[float, Level]]) -> Grid:
+def _asking_twice(grid: Grid, times: Sequence[float], middles: Sequence[Level]) -> Grid:
     """Ask once more within every step but the last, at these timesteps and levels."""
-    rows: list[tuple[float, Level, Level]] = []
-    for i, (time, level) in enumerate(middles):
-        rows += [(grid.timesteps[i], grid.levels[i], level), (time, level, grid.ends[i])]
-    rows.append((grid.timesteps[-1], grid.levels[-1], grid.ends[-1]))
-    times, levels, ends = (list(column) for column in zip(*rows, strict=True))
-    return grid._replace(timesteps=times, levels=levels, ends=ends)
+    timesteps = [*chain(*zip(grid.timesteps, times, strict=False)), grid.timesteps[-1]]
+    levels = [*chain(*zip(grid.levels, middles, strict=False)), grid.levels[-1]]
+    ends = [*chain(*zip(middles, grid.ends, strict=False)), grid.ends[-1]]
+    return grid._replace(timesteps=timesteps, levels=levels, ends=ends)
 
 
 def heun(settings: Settings, grid: Grid) -> Solver:
     """Average the slopes at both ends of a step (arXiv:2206.00364, algorithm 1 without churn)."""
-    grid = _asking_twice(grid, zip(grid.timesteps[1:], grid.levels[1:], strict=True))
+    grid = _asking_twice(grid, grid.timesteps[1:], grid.levels[1:])
     flow = settings["prediction_type"] == "flow_prediction"
     of, rules = "flow_prediction" if flow else "epsilon", []
     for call, end in enumerate(grid.ends):
@@ -235,7 +253,7 @@ def dpm_2(_settings: Settings, grid: Grid, *, fresh: str = "none") -> Solver:
     pairs = pairwise(level.ratio for level in grid.levels)
     middles = [end if ancestral else math.sqrt(start * end) for start, end in pairs]
     times = timesteps_of(middles, grid.training).tolist()
-    grid = _asking_twice(grid, zip(times, map(level_from_ratio, middles), strict=True))
+    grid = _asking_twice(grid, times, [level_from_ratio(middle) for middle in middles])
     of, last = "sample" if brownian else "epsilon", len(grid.levels) - 1
     rules: list[Rule] = []
     for call, (level, end) in enumerate(zip(grid.levels, grid.ends, strict=True)):

@@ -5,22 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class Weights(NamedTuple):
-    """A matrix of which the host knows the zeros: every output sums a few of the columns.
-
-    The columns are sample, prediction, clean, noise, memory ...; an output without weights is its
-    one column. Where nothing clips the clean estimate, it is folded into the first two.
-    """
-
-    columns: tuple[tuple[int, ...], ...]
-    values: tuple[tuple[Tensor, ...], ...]  # each ()
-    of_clean: bool
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Return the type of the weights."""
-        return self.values[0][0].dtype
+# For every output of a row, the columns that it sums and their weights; None: the column as it is.
+# The columns are sample, prediction, clean, noise, memory ...
+Update = tuple[tuple[tuple[int, Tensor | None], ...], ...]
 
 
 class Row(NamedTuple):
@@ -28,7 +15,8 @@ class Row(NamedTuple):
 
     timestep: Tensor  # ()
     predict: Tensor  # (2,)
-    update: Weights  # (1+K, 4+K)
+    update: Update  # (1+K, 4+K), without the columns that are zero in all rows
+    of_clean: bool  # whether `update` asks for the clean estimate, because something clips it
     log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
 
 
@@ -63,14 +51,9 @@ def step(
         prediction, variance = prediction.split(channels, dim=1)
         if row.log_range is not None and fresh is not None:
             fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
-    clean = None
-    if row.update.of_clean:
-        clean = estimate_clean(row, sample, prediction, clipping)
+    clean = estimate_clean(row, sample, prediction, clipping) if row.of_clean else None
     columns = (sample, prediction, clean, fresh, *memory.unbind())
-    moved = [
-        _weighted_sum([columns[column] for column in used], weights)
-        for used, weights in zip(row.update.columns, row.update.values, strict=True)
-    ]
+    moved = [_weighted_sum(columns, output) for output in row.update]
     return moved[0], torch.stack(moved[1:]) if len(moved) > 1 else memory
 
 
@@ -83,12 +66,18 @@ def estimate_clean(
     return clean if clipping is None else _clip(clean, clipping)
 
 
-def _weighted_sum(columns: list[Tensor | None], weights: tuple[Tensor, ...]) -> Tensor:
-    total = None if weights else columns[0]
-    for column, weight in zip(columns, weights, strict=False):
-        if column is not None:  # a row that draws no noise
-            # No matrix product: no TF32, and the same bits for every batch size.
-            total = column * weight if total is None else total.addcmul_(column, weight)
+def _weighted_sum(
+    columns: tuple[Tensor | None, ...], output: tuple[tuple[int, Tensor | None], ...]
+) -> Tensor:
+    total = None
+    for place, weight in output:
+        column = columns[place]
+        if column is None:  # a row that draws no noise
+            continue
+        if weight is None:
+            return column
+        # No matrix product: no TF32, and the same bits for every batch size.
+        total = column * weight if total is None else total.addcmul_(column, weight)
     assert total is not None
     return total
 

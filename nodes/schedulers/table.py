@@ -1,20 +1,19 @@
 """A sampler as a table: one small matrix for every network call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .config import resolve
+from .config import Config, resolve
 from .families import FAMILIES
-from .formulas import Inputs, Solver
+from .formulas import Inputs
 from .grids import respacing
 from .levels import Level, Settings, estimate
-from .step import Clipping, Row, Weights
+from .step import Clipping, Row, Update
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,32 +47,35 @@ class Table:
     ) -> list[Row]:
         """Return the rows as views of a few tensors on `device`."""
         update = self.update.clone()
-        if self.clipping is None:
+        of_clean = self.clipping is not None
+        if not of_clean:  # then it is a sum of sample and prediction like all else
             update[:, :, :2] += update[:, :, 2:3] * self.predict[:, None]
             update[:, :, 2] = 0
         parts = [self.timesteps, self.predict]
         parts += [] if self.log_ranges is None else [self.log_ranges]
         times, predicts, *ranges = (part.to(device, dtype).unbind() for part in parts)
-        weights = _sparse(update, device, dtype)
-        return [Row(*row) for row in zip(times, predicts, weights, *ranges, strict=True)]
+        sums = _without_zeros(update, update.to(device, dtype))
+        rows = zip(times, predicts, sums, [of_clean] * len(sums), *ranges, strict=True)
+        return [Row(*row) for row in rows]
 
 
-def _sparse(update: Tensor, device: torch.device | str, dtype: torch.dtype) -> list[Weights]:
-    """Leave out of every row what no row of the table uses."""
+def _without_zeros(update: Tensor, cast: Tensor) -> list[Update]:
+    """Leave out of the cast matrices what no row uses; a mere copy has no weight."""
     used = (update != 0).any(dim=0)  # (1+K, 4+K)
     used[:, 0] |= ~used.any(dim=1)
     copied = ((update == used).all(dim=2).all(dim=0) & (used.sum(dim=1) == 1)).tolist()
-    columns = tuple(tuple(output.nonzero()[:, 0].tolist()) for output in used)
-    rows: list[Weights] = []
-    for matrix in update.to(device, dtype):
-        cells = zip(columns, copied, [output.unbind() for output in matrix], strict=True)
-        values = tuple(tuple(cell[i] for i in each if not copy) for each, copy, cell in cells)
-        rows.append(Weights(columns, values, of_clean=bool(used[:, 2].any())))
-    return rows
+    places = [output.nonzero()[:, 0].tolist() for output in used]
+    return [
+        tuple(
+            tuple((place, None if copy else weights[place]) for place in each)
+            for each, copy, weights in zip(places, copied, matrix, strict=True)
+        )
+        for matrix in cast
+    ]
 
 
 def make_table(
-    config: Mapping[str, object],
+    config: Config,
     scheduler: str = "auto",
     steps: int = 25,
     *,
@@ -94,26 +96,25 @@ def make_table(
     `timesteps` or `sigmas` replace the grid where the class can.
     Raises ValueError for what is unknown, impossible or not implemented.
     """
-    name, settings = resolve(config, scheduler)
-    family, double = FAMILIES[name], partial(torch.tensor, dtype=torch.float64)
     options = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
-    settings = _with_options(name, settings, options)
+    name, settings = resolve(config, scheduler, options)
     steps, skipped = _count_steps(settings, steps, start, strength)
-    grid = family.grid(settings, steps)
+    grid, double = FAMILIES[name].grid(settings, steps), partial(torch.tensor, dtype=torch.float64)
     grid = grid.take(range(skipped, len(grid.levels)))._replace(skipped=skipped)
-    solver, clipping = family.solver(settings, grid), _clipping(settings)
-    inputs = [_basis(settings, level, solver, clipping) for level in solver.levels]
-    update = torch.stack([torch.stack(solver.move(i, each)) for i, each in enumerate(inputs)])
+    solver, clipping = FAMILIES[name].solver(settings, grid), _clipping(settings)
+    basis = [_basis(settings, level, solver.memory, clipping) for level in solver.levels]
+    update = torch.stack([torch.stack(solver.move(i, row)) for i, (_, row) in enumerate(basis)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
+    alphas, sigmas_ = double(solver.levels).unbind(dim=1)
     return Table(
         name=name,
         training_timesteps=settings["num_train_timesteps"],
         prediction_type=settings["prediction_type"],
         timesteps=double(solver.timesteps),
-        alphas=double([level.alpha for level in solver.levels]),
-        sigmas=double([level.sigma for level in solver.levels]),
-        predict=torch.stack([_estimate(settings, level)[0] for level in solver.levels]),
+        alphas=alphas,
+        sigmas=sigmas_,
+        predict=torch.stack([clean[:2] for clean, _ in basis]),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(update)),
         log_ranges=None if solver.log_ranges is None else double(solver.log_ranges),
@@ -122,40 +123,17 @@ def make_table(
     )
 
 
-def _with_options(name: str, settings: Settings, options: Mapping[str, Any]) -> Settings:
-    """Add what a run may set; refuse what the class does not take, or the config rules out."""
-    for option, value in options.items():
-        takers = sorted(key for key, each in FAMILIES.items() if option in each.options.split())
-        if value is not None and name not in takers:
-            raise ValueError(f"{name} takes no {option}; {', '.join(takers)} do")
-    for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):
-        if options[option] is not None and not settings.get(flag, True):
-            raise ValueError(f"{option} needs {flag} true")
-    shift = options["shift"]
-    if shift is None:
-        return {**options, **settings}
-    if not shift > 0:
-        raise ValueError(f"shift must be above 0, not {shift}")
-    return {**options, **settings, "shift": shift, "flow_shift": shift}
-
-
-def _explicit_steps(settings: Settings) -> int:
-    """Return how many steps explicit timesteps or sigmas make, 0 without any; check them."""
-    given = {what: settings[what] for what in ("timesteps", "sigmas") if settings[what] is not None}
+def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:
+    """Return how many steps the whole run has, and how many of them a partial run leaves out."""
+    most, given = settings["num_train_timesteps"], ("timesteps", "sigmas")
+    given = {what: settings[what] for what in given if settings[what] is not None}
     if len(given) + (respacing(settings) is not None) > 1:
         raise ValueError("give only one of timesteps, sigmas and a use_..._sigmas respacing")
     for what, values in given.items():
         # Sigmas over the training table end where the last step does.
-        count = len(values) - ("interpolation_type" in settings and what == "sigmas")
-        if count < 1 or not all(high > low for high, low in pairwise(values)):
+        steps = len(values) - ("interpolation_type" in settings and what == "sigmas")
+        if steps < 1 or not all(high > low for high, low in pairwise(values)):
             raise ValueError(f"{what} must be strictly decreasing, with a step at least: {values}")
-        return count
-    return 0
-
-
-def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:
-    """Return how many steps the whole run has, and how many of them a partial run leaves out."""
-    steps, most = _explicit_steps(settings) or steps, settings["num_train_timesteps"]
     if not isinstance(steps, int):
         raise ValueError(f"steps must be a whole number, not {steps!r}")
     if not 1 <= steps <= most:
@@ -170,18 +148,15 @@ def _count_steps(settings: Settings, steps: int, start: int, strength: float) ->
     return steps, start or (int(steps - kept) if rounded_up else steps - int(kept))
 
 
-def _estimate(settings: Settings, level: Level, *columns: Tensor) -> tuple[Tensor, Tensor]:
-    sample, prediction = columns or torch.eye(2, dtype=torch.float64)
-    kind = settings["prediction_type"]
-    return estimate(kind, level, sample, prediction, settings.get("sigma_data"))
-
-
-def _basis(settings: Settings, level: Level, solver: Solver, clipping: Clipping | None) -> Inputs:
-    """Return the rows of the identity in place of the tensors that a move combines."""
-    sample, prediction, clean, noise, *memory = torch.eye(4 + solver.memory, dtype=torch.float64)
-    _, predicted = _estimate(settings, level, sample, prediction)
+def _basis(
+    settings: Settings, level: Level, memory: int, clipping: Clipping | None
+) -> tuple[Tensor, Inputs]:
+    """Return the clean estimate, and the rows of the identity in place of what a move combines."""
+    sample, prediction, clean, noise, *slots = torch.eye(4 + memory, dtype=torch.float64)
+    kind, deviation = settings["prediction_type"], settings.get("sigma_data")
+    estimated, predicted = estimate(kind, level, sample, prediction, deviation)
     rest = predicted if clipping is None else (sample - level.alpha * clean) / level.sigma
-    return Inputs(sample, prediction, clean, rest, predicted, noise, tuple(memory))
+    return estimated, Inputs(sample, prediction, clean, rest, predicted, noise, tuple(slots))
 
 
 def _clipping(settings: Settings) -> Clipping | None:

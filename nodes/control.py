@@ -142,8 +142,19 @@ def add_controls(controls: list[Residuals | None]) -> Residuals | None:
 
 @node
 def adapter_features(model: T2IAdapter, image: Image, strength: Strength = 1.0) -> AdapterFeatures:
-    """Read a picture once, and give what the UNet adds on its way down at every step."""
-    parameter = next(model.parameters())
+    """Read a picture once, and give what the UNet adds on its way down at every step.
+
+    Adapters of one channel, such as those for edges, read it in grey. Raises ValueError for a
+    picture whose sides do not divide.
+    """
+    parameter, factor = next(model.parameters()), model.config.downscale_factor
+    height, width = image.shape[-2:]
+    if height % factor or width % factor:
+        raise ValueError(
+            f"`image` is {width}×{height}, and both sides must be multiples of {factor}"
+        )
+    if model.config.in_channels == 1:
+        image = image.mean(dim=1, keepdim=True)
     features = model(image.to(parameter.device, parameter.dtype))
     return tuple(strength * feature for feature in features)
 

@@ -111,6 +111,10 @@ WRONG = {
                            torch.zeros(1, 4, 16, 16), TIME, torch.zeros(1, 7, 24)),
         "`image` is 96×64, and the sample needs a picture of 128×128",
     ),
+    "picture that does not divide": (
+        lambda: adapter_features(build(T2IAdapter, {"channels": [16]}), torch.rand(1, 3, 60, 64)),
+        "`image` is 64×60, and both sides must be multiples of 8",
+    ),
     "channels of another size": (
         lambda: add_channels(torch.zeros(1, 4, 8, 16), torch.zeros(1, 5, 8, 8)), "`sample` is 16×8, `channels` is 8×8",
     ),

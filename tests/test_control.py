@@ -139,6 +139,29 @@ def test_a_controlnet_changes_the_picture(
     assert relative(guided, plain) > 1e-2
 
 
+def test_an_adapter(tiny_stable_diffusion, pictures, tmp_path, relative):
+    _, images = pictures
+    torch.manual_seed(0)
+    adapter = diffusers.T2IAdapter(in_channels=1, channels=(32, 64, 64, 64))
+    adapter.save_pretrained(tmp_path / "adapter")
+    pipeline = diffusers.StableDiffusionAdapterPipeline.from_pretrained(
+        tiny_stable_diffusion, adapter=adapter, safety_checker=None, requires_safety_checker=False
+    )
+    pipeline.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    grey = images[0].convert("L")
+    grey.save(tmp_path / "grey.png")
+    told = {"num_inference_steps": 3, "width": WIDTH, "height": HEIGHT, "output_type": "np"}
+    expected = pipeline(
+        PROMPT, image=grey, adapter_conditioning_scale=0.8, generator=seed(7), **told
+    ).images
+    found = run(
+        "t2i-adapter", tiny_stable_diffusion, tmp_path, image=str(tmp_path / "grey.png"),
+        edges=False, adapter=str(tmp_path / "adapter"), strength=0.8, steps=3, seed=7,
+    )  # fmt: skip
+    assert relative(found, torch.from_numpy(expected).permute(0, 3, 1, 2)) <= 1e-4
+
+
 def test_edges_are_those_of_opencv(pictures):
     cv2 = pytest.importorskip("cv2")
     square = torch.zeros(2, 3, 32, 32)

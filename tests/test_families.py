@@ -176,11 +176,11 @@ WRONG = {
     ),
     "a guidance scale": (
         SD, Conditions(guidance=torch.zeros(2, 16)),
-        "this network is not told the guidance scale: leave out `guidance`",
+        "this network is not told the guidance scale: leave out `guidance_scale`",
     ),
     "no guidance scale": (
         SD | {"time_cond_proj_dim": 16}, Conditions(),
-        "this network is told the guidance scale: wire `guidance`",
+        "this network is told the guidance scale: wire `guidance_scale`",
     ),
 }  # fmt: skip
 

@@ -80,7 +80,7 @@ class UNet2DConditionModel(UNet):
                 if guidance is None
                 else "not told the guidance scale: leave out"
             )
-            raise ValueError(f"this network is {told} `guidance`")
+            raise ValueError(f"this network is {told} `guidance_scale`")
         time = self.embed_time(timestep, sample, guidance)
         time = embed_conditions(self, time, conditions)
         text = text if self.encoder_hid_proj is None else self.encoder_hid_proj(text)

@@ -133,7 +133,7 @@ def test_a_controlnet_changes_the_picture(
     plain = run("sd15", tiny_stable_diffusion, tmp_path, **told)
     nothing = {"images": [], "controlnets": [], "strengths": [], "starts": [], "ends": []}
     without = run("multi-controlnet", tiny_stable_diffusion, tmp_path, **nothing, **told)
-    assert torch.equal(plain, without)
+    assert relative(without, plain) <= 1e-4  # one call for both predictions changes low bits
     given = {"image": pictures[0][0], "edges": False, "controlnet": controlnets[0], **told}
     guided = run("controlnet", tiny_stable_diffusion, tmp_path, **given)
     assert relative(guided, plain) > 1e-2

@@ -19,7 +19,12 @@ class Apart(tuple[Any, ...]):
 
 
 def stack(values: list[Any]) -> Any:
-    """Put values of the same shapes behind one another along a new first axis, else Apart."""
+    """Put values of the same shapes behind one another along a new first axis, else Apart.
+
+    Where none is given, None is given.
+    """
+    if all(value is None for value in values):
+        return None
     outlines = {tuple(leaf.shape for leaf in _leaves(value)) for value in values}
     if len(outlines) > 1 or () in outlines:
         return Apart(values)

@@ -16,6 +16,7 @@ from .events import (
 )
 
 WIDTH = 30
+PAUSE = 0.05  # seconds between two drawings of the bar: steps may take microseconds
 
 
 class Progress:
@@ -25,6 +26,7 @@ class Progress:
         self.stream = stream
         self.terminal = stream.isatty()
         self.begin = 0.0
+        self.drawn = 0.0
         self.depth = 0  # how many loops are running inside each other
 
     def __call__(self, event: Event) -> None:
@@ -39,8 +41,8 @@ class Progress:
             case LoopStarted():
                 self.depth += 1
                 self.begin = time.perf_counter()
-            case StepFinished():
-                self._passing(self._bar(event))
+            case StepFinished() if self.terminal:
+                self._step(event)
             case LoopFinished():
                 self.depth -= 1
                 steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"
@@ -53,6 +55,12 @@ class Progress:
                 self._line(f"done in {event.seconds:.1f} s")
             case _:
                 pass
+
+    def _step(self, event: StepFinished) -> None:
+        now = time.perf_counter()
+        if now - self.drawn >= PAUSE or event.index + 1 == event.steps:
+            self.drawn = now
+            self._passing(self._bar(event))
 
     def _bar(self, event: StepFinished) -> str:
         done = event.index + 1

@@ -9,7 +9,7 @@ from graph import Graph, bind
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .place import choose_device, choose_dtype
-from .plan import PASSES, make_plan
+from .plan import PASSES, make_plan, plain
 from .remember import Remembering, recall
 
 
@@ -35,6 +35,7 @@ class Session:
         self.listen = listen
         self.passes = tuple(passes)
         self.remembering = remembering
+        self._planned: tuple[Graph, str, Graph] | None = None
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
         """Run a graph and give its outputs by name.
@@ -43,7 +44,7 @@ class Session:
         where a node fails.
         """
         known = bind(graph, inputs)
-        plan = make_plan(graph, known, self.passes)
+        plan = self._plan(graph, known)
         machine = {"device": self.device, "dtype": self.dtype}
         dtype = str(self.dtype).removeprefix("torch.")
         begin = time.perf_counter()
@@ -56,6 +57,13 @@ class Session:
         outputs = evaluate(plan, known, machine, self.listen, keep)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
+
+    def _plan(self, graph: Graph, known: dict[str, Any]) -> Graph:
+        """Plan a run, unless it is the one before once more."""
+        depends_on = repr(plain(known))  # 1 == 1.0 == True, but their texts differ
+        if self._planned is None or self._planned[0] is not graph or self._planned[1] != depends_on:
+            self._planned = (graph, depends_on, make_plan(graph, known, self.passes))
+        return self._planned[2]
 
     def _tell(self, event: Event) -> None:
         if self.listen:

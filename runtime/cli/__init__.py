@@ -28,6 +28,7 @@ GRAPH is a file, or the name of a graph that comes with run-graph.
 
        --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
        --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one
+       --profile        where the time went: a table, and a trace for ui.perfetto.dev
        --nodes FILE     a file of your own nodes, as often as you like
        --offline        use only what is on this machine
        --version        print the version

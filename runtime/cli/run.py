@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from graph import Finding, GraphError, load, parse_inputs
@@ -10,6 +11,7 @@ from graph import Finding, GraphError, load, parse_inputs
 from ..describe import describe_graph
 from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
+from ..profile import Profile
 from ..progress import Progress
 from ..session import Session
 from . import sweep
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("-h", "--help", action="store_true")
     option("--device", default="auto")
     option("--dtype", default="auto")
+    option("--profile", action="store_true")
     sweep.add_arguments(parser)
 
 
@@ -41,8 +44,11 @@ def run(given: argparse.Namespace) -> int:
         return sweep.run(given, graph, inputs)
     progress = Progress(sys.stderr)
     interrupt = _Interrupt()
+    profile = Profile() if given.profile else None
 
     def listen(event: Event) -> None:
+        if profile:
+            profile(event)
         progress(event)
         interrupt(event)
 
@@ -59,6 +65,11 @@ def run(given: argparse.Namespace) -> int:
     except RunError as error:
         print(error, file=sys.stderr)
         return FAILED
+    if profile:
+        trace = Path(f"{graph.name}.trace.json")
+        profile.save_trace(trace)
+        print(profile.table(), file=sys.stderr)
+        print(f"the trace is in {trace}: open it with ui.perfetto.dev", file=sys.stderr)
     for name, value in outputs.items():
         if isinstance(value, str | int | float):
             print(f"{name}: {value}")

@@ -6,7 +6,7 @@ from typing import Any
 from graph import Graph, prune
 
 from .hoist import hoist
-from .known import fill_in
+from .known import fill_in, plain
 from .late import run_late
 from .settle import settle
 from .share import share_equal_calls
@@ -37,4 +37,4 @@ def make_plan(graph: Graph, known: Mapping[str, Any], passes: Iterable[str] = PA
     return plan
 
 
-__all__ = ["PASSES", "make_plan", "share_equal_calls"]
+__all__ = ["PASSES", "make_plan", "plain", "share_equal_calls"]

@@ -62,15 +62,18 @@ def with_blocks(graph: Graph, blocks: tuple[Block, ...], change: Change) -> Grap
 
 
 def substituting(values: Mapping[str, Value]) -> Change:
-    """Put values in the place of names; a field of a name is that field of the other."""
+    """Put values in the place of names; a field of a name is that field of the other.
+
+    A literal has no fields: a reference to one stays.
+    """
 
     def change(reference: Reference) -> Value:
         value = values.get(reference.name)
-        if value is None:
+        if value is None or (reference.fields and not isinstance(value, Reference)):
             return reference
-        if not reference.fields:
+        if not isinstance(value, Reference):
             return value
-        assert isinstance(value, Reference), f"'{reference.name}' has fields that are needed"
-        return replace(reference, name=value.name, fields=value.fields + reference.fields)
+        fields = value.fields + reference.fields
+        return replace(reference, name=value.name, fields=fields)
 
     return change

@@ -14,6 +14,8 @@ def settle(graph: Graph) -> Graph:
     That is a call whose `when` is known not to hold, and one whose node type has a shortcut for
     what it is given: guidance of scale 1 is the conditional prediction, bit for bit.
     """
+    if not any(map(_may_settle, _calls(graph.blocks))):
+        return graph
     fielded = {
         found.name for value in _values(graph) for found in references(value) if found.fields
     }
@@ -33,6 +35,18 @@ def settle(graph: Graph) -> Graph:
                 settled[call.name] = value
 
     return prune(with_blocks(graph, tuple(walk(graph.blocks)), change))
+
+
+def _calls(blocks: tuple[Block, ...]) -> Iterator[Call]:
+    for block in blocks:
+        if isinstance(block, Loop):
+            yield from _calls(block.body)
+        else:
+            yield block
+
+
+def _may_settle(call: Call) -> bool:
+    return call.node.shortcut is not None or isinstance(call.when, Literal)
 
 
 def _values(graph: Graph) -> Iterator[Value]:

@@ -21,7 +21,7 @@ def _share(blocks: tuple[Block, ...], shared: dict[str, Value]) -> tuple[Block, 
         if isinstance(block, Loop):
             kept.append(changed_loop(block, _share(block.body, shared), change))
             continue
-        call = changed_call(block, change)
+        call = changed_call(block, change) if shared else block
         alike = seen.setdefault(_outline(call), [])
         twin = next((twin for twin in alike if _equal(twin, call)), None)
         if twin is None or call.node.effect:

@@ -45,7 +45,7 @@ def _merged(blocks: tuple[Block, ...], merged: dict[str, Value]) -> tuple[Block,
         for block in blocks
     )
     change = substituting(merged)
-    done = changed_blocks(done, change)
+    done = changed_blocks(done, change) if merged else done
     while twins := _find_twins(done):
         new = _merge(twins)
         merged |= {call.name: Reference(new[-1].name, (call.name,)) for call in twins}
@@ -57,12 +57,19 @@ def _merged(blocks: tuple[Block, ...], merged: dict[str, Value]) -> tuple[Block,
 
 def _find_twins(blocks: tuple[Block, ...]) -> list[Call]:
     """Find all calls that can be one with the first of which there are several."""
+    candidates = {
+        block.name
+        for block in blocks
+        if isinstance(block, Call) and block.node.batched and _can_be_absent(block)
+    }
+    if len(candidates) < 2:
+        return []
     groups: dict[Hashable, list[Call]] = {}
-    needs: dict[str, set[str]] = {}
+    needs: dict[str, set[str]] = {}  # of the candidates, also through other blocks
     for block in blocks:
         own = names_in(values_of(block))
-        needs[block.name] = own.union(*(needs[name] for name in own if name in needs))
-        if isinstance(block, Call) and block.node.batched and _can_be_absent(block):
+        needs[block.name] = (own & candidates).union(*(needs.get(name, ()) for name in own))
+        if isinstance(block, Call) and block.name in candidates:
             group = groups.setdefault(_shared(block), [])
             if not needs[block.name] & {other.name for other in group}:
                 group.append(block)

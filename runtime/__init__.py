@@ -2,6 +2,7 @@
 
 from .errors import RunError
 from .events import (
+    CaptureRefused,
     Event,
     Listen,
     LoopFinished,
@@ -15,6 +16,7 @@ from .events import (
 from .session import Session
 
 __all__ = [
+    "CaptureRefused",
     "Event",
     "Listen",
     "LoopFinished",

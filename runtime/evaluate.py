@@ -7,12 +7,32 @@ number, every value a function that reads it, every block a function that runs i
 import time
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value, values_of
+from graph import (
+    Block,
+    Call,
+    Graph,
+    ListOf,
+    Literal,
+    Loop,
+    Reference,
+    Value,
+    has_effect,
+    values_of,
+)
 
+from .capture import Captured, NotCaptured, Record
 from .errors import node_failed
-from .events import Listen, LoopFinished, LoopStarted, NodeFinished, NodeStarted, StepFinished
+from .events import (
+    CaptureRefused,
+    Listen,
+    LoopFinished,
+    LoopStarted,
+    NodeFinished,
+    NodeStarted,
+    StepFinished,
+)
 from .values import common_length, field_of, last_uses_of, names_in, supplied
 
 Slots = list[Any]
@@ -22,20 +42,33 @@ Run = Callable[[Slots], None]
 Keep = Callable[[Block, Any], None]
 
 
+class Left(NamedTuple):
+    """What a step of a loop leaves behind: the carries, what is collected, whether to stop."""
+
+    carried: list[Any]
+    collected: list[Any]
+    stop: Any
+
+
+Step = Callable[[Slots], Left]
+
+
 def evaluate(
     plan: Graph,
     known: Mapping[str, Any],
     machine: Mapping[str, Any],
     listen: Listen | None = None,
     keep: Keep | None = None,
+    record: Record | None = None,
 ) -> dict[str, Any]:
     """Run every block and give the outputs by name.
 
     `known` holds the inputs, and what else is known beforehand, by name; `machine` what the machine
-    supplies, by its ambient name. `keep` is handed the value of every block outside loops. A value
-    is let go as soon as no later block needs it. Raises RunError where a node fails.
+    supplies, by its ambient name. `keep` is handed the value of every block outside loops. `record`
+    records the bodies of loops, whose nodes are then not told of. A value is let go as soon as no
+    later block needs it. Raises RunError where a node fails.
     """
-    compiler = _Compiler(machine, listen)
+    compiler = _Compiler(machine, listen, record, {})
     runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep)
     outputs = {name: compiler.read(value) for name, value in plan.outputs.items()}
     numbers = {name: compiler.number(name) for name in known}
@@ -48,9 +81,14 @@ def evaluate(
 
 
 class _Compiler:
-    def __init__(self, machine: Mapping[str, Any], listen: Listen | None) -> None:
-        self.machine, self.listen = machine, listen
-        self.numbers: dict[str, int] = {}
+    def __init__(
+        self,
+        machine: Mapping[str, Any],
+        listen: Listen | None,
+        record: Record | None,
+        numbers: dict[str, int],
+    ) -> None:
+        self.machine, self.listen, self.record, self.numbers = machine, listen, record, numbers
 
     def number(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers))
@@ -147,7 +185,9 @@ class _Compiler:
         items = [self.number(loop.variable(key)) for key in loop.sequences]
         starts = [self.read(carry.start) for carry in loop.carry.values()]
         states = [self.number(loop.variable(key)) for key in loop.carry]
-        step = self.step(loop, states)
+        step = self.step(loop)
+        if self.record:
+            step = self.recorded(loop, step, [*items, *states])
         let_go, listen, number = self.letting_go(at_start), self.listen, self.number(loop.name)
 
         def run(slots: Slots) -> None:
@@ -163,11 +203,15 @@ class _Compiler:
             for row in zip(*walked.values(), strict=True):
                 for item, value in zip(items, row, strict=True):
                     slots[item] = value
-                leave = step(slots, collected)
+                left = step(slots)
+                for state, value in zip(states, left.carried, strict=True):
+                    slots[state] = value
+                for values, value in zip(collected.values(), left.collected, strict=True):
+                    values.append(value)
                 done += 1
                 if listen:
                     listen(StepFinished(loop, done - 1, steps))
-                if leave:
+                if left.stop:
                     break
             carried = zip(loop.carry, states, strict=True)
             slots[number] = {key: slots[state] for key, state in carried} | collected
@@ -178,32 +222,61 @@ class _Compiler:
 
         return run
 
-    def step(self, loop: Loop, states: list[int]) -> Callable[[Slots, dict[str, list[Any]]], Any]:
-        """Run a loop's body once: adds to what is collected, and says whether to leave."""
+    def step(self, loop: Loop) -> Step:
+        """Run a loop's body once."""
         leaving = [carry.then for carry in loop.carry.values()]
         handed_on = [*leaving, *loop.collect.values(), *([loop.until] if loop.until else [])]
-        own = {block.name for block in loop.body} | {loop.variable(key) for key in loop.sequences}
-        own |= {loop.variable(key) for key in loop.carry}
-        kept = names_in(handed_on)
-        outside = names_in(_inside(loop)) - own
-        runs = self.blocks(loop.body, kept | outside)
-        thens = [self.read(value) for value in leaving]
-        collect = [(key, self.read(value)) for key, value in loop.collect.items()]
-        until = self.read(loop.until or Literal(False))
+        kept, own = names_in(handed_on), _made_in(loop)
+        runs = self.blocks(loop.body, kept | (names_in(_inside(loop)) - own))
+        carried = [self.read(value) for value in leaving]
+        collected = [self.read(value) for value in loop.collect.values()]
+        stop = self.read(loop.until or Literal(False))
         let_go = self.letting_go(kept & own)
 
-        def step(slots: Slots, collected: dict[str, list[Any]]) -> Any:
+        def step(slots: Slots) -> Left:
             for run in runs:
                 run(slots)
-            for key, read in collect:
-                collected[key].append(read(slots))
-            after, leave = [read(slots) for read in thens], until(slots)
+            left = Left(
+                [read(slots) for read in carried], [read(slots) for read in collected], stop(slots)
+            )
             let_go(slots)
-            for state, value in zip(states, after, strict=True):
-                slots[state] = value
-            return leave
+            return left
 
         return step
+
+    def recorded(self, loop: Loop, plain: Step, variables: list[int]) -> Step:
+        """Run a loop's body by a recording of it, and plainly once that turns out not to do."""
+        reason = _why_not(loop)
+        if reason or self.record is None:
+            self.refuse(loop, reason)
+            return plain
+        quiet = _Compiler(self.machine, None, None, self.numbers).step(loop)
+        outside = sorted(names_in(_inside(loop)) - _made_in(loop))
+        given = [*variables, *(self.number(name) for name in outside)]
+
+        def work(values: list[Any]) -> list[Any]:
+            slots: Slots = [None] * len(self.numbers)
+            for number, value in zip(given, values, strict=True):
+                slots[number] = value
+            return list(quiet(slots)[:2])
+
+        captured: Captured | None = Captured(work, self.record)
+
+        def step(slots: Slots) -> Left:
+            nonlocal captured
+            if captured:
+                try:
+                    return Left(*captured([slots[number] for number in given]), stop=False)
+                except NotCaptured as error:
+                    captured = None
+                    self.refuse(loop, str(error))
+            return plain(slots)
+
+        return step
+
+    def refuse(self, loop: Loop, reason: str) -> None:
+        if self.listen:
+            self.listen(CaptureRefused(loop, reason))
 
 
 def _keeping(keep: Keep, block: Block, number: int) -> Run:
@@ -222,6 +295,21 @@ def _reading(number: int, fields: tuple[str, ...]) -> Read:
         return value
 
     return read
+
+
+def _why_not(loop: Loop) -> str:
+    """Say why a loop's body cannot be recorded, as far as the graph tells."""
+    if has_effect(loop):
+        return "it has an effect at every step"
+    return "it may stop after any step" if loop.until else ""
+
+
+def _made_in(loop: Loop) -> set[str]:
+    """Name what a step of a loop makes or is given anew, also in loops inside it."""
+    names = {loop.variable(key) for key in (*loop.sequences, *loop.carry)}
+    for block in loop.body:
+        names |= {block.name} | (_made_in(block) if isinstance(block, Loop) else set())
+    return names
 
 
 def _inside(loop: Loop) -> Iterable[Value]:

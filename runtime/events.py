@@ -50,6 +50,14 @@ class StepFinished:
 
 
 @dataclass(frozen=True)
+class CaptureRefused:
+    """A loop's body is run node by node, not as a recording, for this reason."""
+
+    loop: Loop
+    reason: str
+
+
+@dataclass(frozen=True)
 class LoopFinished:
     """A loop has its value, after this many steps."""
 
@@ -70,6 +78,7 @@ Event = (
     | NodeStarted
     | NodeFinished
     | LoopStarted
+    | CaptureRefused
     | StepFinished
     | LoopFinished
     | RunFinished

@@ -67,6 +67,8 @@ class Profile:
                 self._end("loop", event.loop.name, f"{event.steps} steps", now)
             case RunFinished():
                 self._end("run", "run", "", now)
+            case _:
+                pass
 
     def _end(self, kind: str, name: str, node: str, now: float, value: str = "") -> None:
         begin = self._begun.pop()
@@ -86,10 +88,10 @@ class Profile:
         between = whole - sum(row[3] for row in rows)
         rows.append(("between the nodes", "", "", between, 1e3 * between))
         rows.sort(key=lambda row: -row[3])
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        lines = [f"{'block':<{widths[0]}}  {'node':<{widths[1]}}  calls        s  share  ms a call"]
+        wide, next_wide = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+        lines = [f"{'block':<{wide}}  {'node':<{next_wide}}  calls        s  share  ms a call"]
         lines += [
-            f"{name:<{widths[0]}}  {node:<{widths[1]}}  {calls:>5} {seconds:8.3f} "
+            f"{name:<{wide}}  {node:<{next_wide}}  {calls:>5} {seconds:8.3f} "
             f"{seconds / max(whole, 1e-9):6.1%} {each:10.2f}"
             for name, node, calls, seconds, each in rows
         ]

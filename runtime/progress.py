@@ -5,6 +5,7 @@ import time
 from typing import Any, TextIO, cast
 
 from .events import (
+    CaptureRefused,
     Event,
     LoopFinished,
     LoopStarted,
@@ -43,6 +44,8 @@ class Progress:
                 self.begin = time.perf_counter()
             case StepFinished() if self.terminal:
                 self._step(event)
+            case CaptureRefused():
+                self._line(f"{event.loop.name} runs node by node: {event.reason}")
             case LoopFinished():
                 self.depth -= 1
                 steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from graph import Graph, bind
 
+from .capture import record_on_cuda
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .place import choose_device, choose_dtype
@@ -19,6 +20,7 @@ class Session:
     `auto` takes the fastest device, and the fastest precision of the networks that is sound on it;
     the sample itself always stays float32. `listen` is told of every event of every run;
     `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
+    `capture` lets a GPU replay a recording of each loop's body, whose nodes are then not told of;
     `remembering` is asked, for every run, what earlier runs remember.
     """
 
@@ -28,6 +30,7 @@ class Session:
         dtype: str = "auto",
         listen: Listen | None = None,
         passes: Iterable[str] = PASSES,
+        capture: bool = True,
         remembering: Remembering | None = None,
     ) -> None:
         self.device = choose_device(device)
@@ -35,6 +38,7 @@ class Session:
         self.listen = listen
         self.passes = tuple(passes)
         self.remembering = remembering
+        self.record = record_on_cuda if capture and self.device.type == "cuda" else None
         self._planned: tuple[Graph, str, Graph] | None = None
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
@@ -54,7 +58,7 @@ class Session:
             remember = self.remembering(plan, known)
             plan, found = recall(plan, remember)
             known, keep = known | found, remember.keep
-        outputs = evaluate(plan, known, machine, self.listen, keep)
+        outputs = evaluate(plan, known, machine, self.listen, keep, self.record)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
 

@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
         interrupt(event)
 
     try:
-        session = Session(given.device, given.dtype, listen)
+        session = Session(given.device, given.dtype, listen, capture=not given.profile)
     except ValueError as error:
         print(error, file=sys.stderr)
         return WRONG

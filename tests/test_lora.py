@@ -11,7 +11,7 @@ import nodes
 from graph import load
 from nodes.load import load_unet
 from nodes.lora import apply_lora, load_lora
-from nodes.models import Conditions
+from nodes.models import CLIPTextModel, Conditions
 from nodes.models.packed import Packed
 from nodes.text import load_text_encoder
 from nodes.weights import read_lora, unet_names
@@ -129,6 +129,8 @@ def predicted(network, width=32):
 def read(clip):
     tokens = torch.arange(2, 26).reshape(2, 12)
     with torch.no_grad():
+        if isinstance(clip, CLIPTextModel):
+            return clip(tokens)[-2]
         return clip(tokens, output_hidden_states=True).hidden_states[-2]
 
 

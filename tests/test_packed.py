@@ -1,5 +1,8 @@
 """Packed weights and chunked attention compute what the plain ones do."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from torch import nn
 from nodes.models import AutoencoderKL, UNet2DConditionModel, pack
 from nodes.models.attend import SCORES_AT_ONCE, attend
 from nodes.models.packed import PackedConv2d, PackedLinear, can_pack
+from nodes.weights import StoredTensor, load_weights
 from tests.test_models import SMALL_UNET
 
 # Packing sums in another order: the rounding of the precision, and nothing else, may differ.
@@ -82,3 +86,21 @@ def test_attention_in_chunks_is_attention(keys, relative):
     fused = relative(F.scaled_dot_product_attention(*rounded).float(), expected)
     # The fused kernel keeps the scores in float32; these are rounded, too.
     assert relative(attend(*rounded).float(), expected) <= 2.5 * fused
+
+
+def test_what_a_packed_weight_had_mapped_is_given_back():
+    released = []
+    weights = {"0.weight": torch.randn(8, 4, 3, 3), "0.bias": torch.randn(8)}
+    stored = {
+        name: StoredTensor(Path("x"), tuple(weight.shape), weight.dtype, weight.clone, partial(released.append, name))
+        for name, weight in weights.items()
+    }  # fmt: skip
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(4, 8, 3))
+    pack(load_weights(network, stored, torch.device("cpu"), torch.float32))
+    assert released == []
+    x = torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        found = network(x)
+    assert released == ["0.weight"]
+    assert torch.allclose(found, F.conv2d(x, weights["0.weight"], weights["0.bias"]), atol=1e-5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping
 from typing import TypeVar
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,8 @@ def _converted(
     weight = mapped.reshape(expected.shape).to(device, dtype)
     if weight.data_ptr() != mapped.data_ptr():
         tensor.release()
+    else:  # once it is packed, say, nothing lies there any more
+        finalize(mapped.untyped_storage(), tensor.release).atexit = False
     return weight
 
 

@@ -11,6 +11,7 @@ from graph import node
 from .denoise import fitting_text, for_each
 from .kinds import (
     AdapterFeatures,
+    Control,
     Device,
     Dtype,
     Image,
@@ -69,7 +70,7 @@ def controlnet(
     size: PictureSize | None = None,
     strength: Strength = 1.0,
     guess: Guess = False,
-) -> Residuals:
+) -> Control:
     """Read the sample and a picture, and give what the UNet adds to its skips and middle.
 
     The picture is eight times as large as the latents. `guess` trusts it more the deeper the
@@ -134,7 +135,7 @@ def control_steps(
 
 
 @node
-def add_controls(controls: list[Residuals | None]) -> Residuals | None:
+def add_controls(controls: list[Control | None]) -> Control | None:
     """Add up what several ControlNets give; those that were not asked give nothing."""
     given = [control for control in controls if control is not None]
     return reduce(_sum, given) if given else None

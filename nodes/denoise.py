@@ -18,6 +18,7 @@ from .fitting import (
 from .kinds import (
     AdapterFeatures,
     ClassLabel,
+    Control,
     Latents,
     PictureSize,
     PooledText,
@@ -29,7 +30,6 @@ from .models import (
     Autoencoder,
     ConditioningConfig,
     Conditions,
-    Residuals,
     UNet,
     UNet2DConditionModel,
     sinusoid,
@@ -48,7 +48,7 @@ def unet(
     guidance_scale: Annotated[
         float | None, Field(description="for networks that were distilled with it (LCM)")
     ] = None,
-    control: Residuals | None = None,
+    control: Control | None = None,
     adapter: AdapterFeatures | None = None,
 ) -> Prediction:
     """Predict the noise in a sample, in the network's precision; the result is float32.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graph import Ambient, Kind
 
+from .models import Residuals
 from .schedulers import Clipping, Row, Table
 
 
@@ -42,7 +43,9 @@ Latents = Annotated[Tensor, Kind("latents", "B C H W")]
 Timestep = Annotated[Tensor, Kind("timestep")]
 Prediction = Annotated[Tensor, Kind("prediction", "B C H W")]
 """What the network says of the noise: the noise, the velocity or the clean sample, as trained."""
-AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features")]
+Control = Annotated[Residuals, Kind("control", "B C H W")]
+"""What a ControlNet adds to a UNet's skips and middle."""
+AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features", "B C H W")]
 """What a T2I-Adapter adds to each level of a UNet's way down."""
 Image = Annotated[Tensor, Kind("image", "B C H W")]
 """Pictures with values in [0, 1]."""

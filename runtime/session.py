@@ -50,9 +50,8 @@ class Session:
         known = bind(graph, inputs)
         plan = self._plan(graph, known)
         machine = {"device": self.device, "dtype": self.dtype}
-        dtype = str(self.dtype).removeprefix("torch.")
         begin = time.perf_counter()
-        self._tell(RunStarted(graph.name, str(self.device), dtype))
+        self._tell(RunStarted(graph.name, str(self.device), self.precision))
         keep = None
         if self.remembering:
             remember = self.remembering(plan, known)
@@ -61,6 +60,11 @@ class Session:
         outputs = evaluate(plan, known, machine, self.listen, keep, self.record)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
+
+    @property
+    def precision(self) -> str:
+        """The precision of the networks, by its name."""
+        return str(self.dtype).removeprefix("torch.")
 
     def _plan(self, graph: Graph, known: dict[str, Any]) -> Graph:
         """Plan a run, unless it is the one before once more."""

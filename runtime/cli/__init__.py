@@ -13,6 +13,7 @@ from .shared import OK, WRONG, add_shared_options, prepare, print_findings
 # What the first word may be, besides a graph: a module of this folder, and its line in the help.
 VERBS = {
     "check": ("GRAPH [name=value ...] [--cost]", "check names, types and shapes; loads no weights"),
+    "bench": ("GRAPH [name=value ...] [--runs N]", "time a graph, and what planning it brings"),
     "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),

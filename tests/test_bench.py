@@ -1,0 +1,44 @@
+"""How fast a graph runs, as a table."""
+
+import torch
+
+from runtime.bench import ceiling
+from runtime.cli import main
+from runtime.plan import PASSES
+
+GRAPH = """
+inputs: {size: 2}
+nodes: {product: {node: product_for_bench, size: $size}}
+outputs: {product: $product}
+"""
+NODES = """
+import torch
+from graph import node
+
+
+@node
+def product_for_bench(size: int) -> torch.Tensor:
+    \"\"\"Multiply.\"\"\"
+    return torch.ones(size, size) @ torch.ones(size, size)
+"""
+
+
+def test_the_command_times_a_graph_with_and_without_each_pass(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "product.yaml").write_text(GRAPH)
+    (tmp_path / "own.py").write_text(NODES)
+    words = ["size=64", "--runs", "1", "--dtype", "float32", "--device", "cpu"]
+    assert main(["bench", "product.yaml", "--nodes", "own.py", *words]) == 0
+    title, head, *rows, last = capsys.readouterr().out.splitlines()
+    assert title == "product: float32 on cpu, 1 runs each"
+    assert head.split() == ["first", "s", "later", "s", "of", "planned"]
+    names = [row[:16].strip() for row in rows]
+    assert names == ["planned", "not planned", *(f"without {name}" for name in PASSES)]
+    assert all(float(row.split()[-2]) > 0 for row in rows)
+    assert rows[0].split()[-1] == "1.00"
+    assert last.startswith("0.000 TFLOP a run, ")
+    assert last.endswith("% of what matrices are multiplied at here")
+
+
+def test_the_ceiling_is_a_rate():
+    assert 1e8 < ceiling(torch.device("cpu"), torch.float32, 256) < 1e14

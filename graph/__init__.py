@@ -5,6 +5,7 @@ from .blocks import (
     Call,
     Carry,
     Graph,
+    GraphText,
     Input,
     ListOf,
     Literal,
@@ -14,6 +15,7 @@ from .blocks import (
     references,
     values_of,
 )
+from .bundle import load_bundle, without_folder, without_folders
 from .errors import Finding, GraphError, Place, did_you_mean
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
@@ -34,6 +36,7 @@ __all__ = [
     "Finding",
     "Graph",
     "GraphError",
+    "GraphText",
     "Input",
     "Kind",
     "ListOf",
@@ -58,6 +61,7 @@ __all__ = [
     "in_order",
     "kinds_of",
     "load",
+    "load_bundle",
     "load_text",
     "node",
     "node_type",
@@ -70,5 +74,7 @@ __all__ = [
     "shipped_graphs",
     "sources_of",
     "values_of",
+    "without_folder",
+    "without_folders",
     "written_inputs",
 ]

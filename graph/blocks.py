@@ -108,8 +108,23 @@ class Input:
 
 
 @dataclass(frozen=True)
+class GraphText:
+    """A graph file: a name that no other of its graph has, its text, and what it uses.
+
+    `uses` has the names of other files by what this one calls them.
+    """
+
+    name: str
+    text: str
+    uses: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
 class Graph:
-    """A graph that was found right, its blocks in an order in which they can run."""
+    """A graph that was found right, its blocks in an order in which they can run.
+
+    `files` has the text of its own file, then those of its subgraphs.
+    """
 
     name: str
     path: Path | None
@@ -117,7 +132,12 @@ class Graph:
     inputs: dict[str, Input]
     blocks: tuple[Block, ...]
     outputs: dict[str, Value]
-    source: str
+    files: tuple[GraphText, ...]
+
+    @property
+    def source(self) -> str:
+        """The text of its own file."""
+        return self.files[0].text
 
 
 def values_of(block: Block) -> Iterator[Value]:

@@ -7,20 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from .aliases import Aliases
-from .blocks import Graph, Input
+from .blocks import Graph, GraphText, Input
 from .edges import Edges, type_blocks, type_of
 from .errors import Finding, GraphError, Place
-from .files import leading_comment
+from .files import SUFFIX, Library, OnDisk, leading_comment
 from .node import Registry
 from .opens import Open, fit
 from .resolve import InputEntry, Resolver, resolve
 from .spec import Parsed
 
 
-def check(parsed: Parsed, name: str, path: Path | None, text: str, registry: Registry) -> Graph:
+def check(
+    parsed: Parsed,
+    name: str,
+    path: Path | None,
+    text: str,
+    registry: Registry,
+    library: Library | None = None,
+) -> Graph:
     """Resolve the names and type the edges of a graph; raises GraphError with every finding."""
     findings: list[Finding] = []
-    resolver = Resolver(registry.types, findings, Aliases(findings))
+    own = GraphText(path.name if path else f"{name}{SUFFIX}", text)
+    resolver = Resolver(
+        registry.types, findings, Aliases(findings), library or OnDisk(), files={path: own}
+    )
     resolved = resolve(parsed, path, resolver)
     edges = Edges(registry.types, findings)
     opens = {entry.name: Open(f"input '{entry.name}'", entry.place) for entry in resolved.inputs}
@@ -31,7 +41,8 @@ def check(parsed: Parsed, name: str, path: Path | None, text: str, registry: Reg
     inputs = {entry.name: _input(entry, opens[entry.name], findings) for entry in resolved.inputs}
     if findings:
         raise GraphError(_with_user(finding, resolver.used_from) for finding in findings)
-    return Graph(name, path, leading_comment(text), inputs, blocks, resolved.outputs, text)
+    files = tuple(resolver.files.values())
+    return Graph(name, path, leading_comment(text), inputs, blocks, resolved.outputs, files)
 
 
 def _input(entry: InputEntry, open: Open, findings: list[Finding]) -> Input:

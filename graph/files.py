@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Protocol
 
 from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .spec import Parsed, parse
 from .text import read
 
 SUFFIX = ".yaml"
+
+
+class Library(Protocol):
+    """Where graph files are found that others use."""
+
+    def find(self, name: str, user: Path | None, place: Place | None) -> Path:
+        """Find what a file calls by a name; raises GraphError, at `place`, where it is not."""
+        ...
+
+    def read(self, path: Path) -> tuple[str, Parsed]:
+        """Read a file's text and parse it."""
+        ...
+
+
+class OnDisk:
+    """The files of this machine."""
+
+    def find(self, name: str, user: Path | None, place: Place | None) -> Path:
+        """Find a file beside its user, or among the shipped graphs."""
+        return find_graph(name, user and user.parent, place)
+
+    def read(self, path: Path) -> tuple[str, Parsed]:
+        """Read a file's text and parse it."""
+        return read_graph(path)
 
 
 def shipped_graphs() -> list[str]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_type_hints, overload
 
 from pydantic.fields import FieldInfo
 
+from .errors import listed
 from .kinds import Ambient
 
 F = TypeVar("F", bound=Callable[..., Any])
+Reads = Callable[..., Iterable[Path]]
+"""Finds the files that a call of a node would read; takes some of the node's parameters."""
 
 RESERVED = frozenset({"node", "graph", "for", "carry", "nodes", "when", "else", "until", "collect"})
 """The words of graph files, which cannot name a parameter."""
@@ -32,7 +38,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NodeType:
-    """A registered function, which is called with keyword arguments."""
+    """A registered function, which is called with keyword arguments.
+
+    `source` is the file that defines it, and `digest` the SHA-256 of that file's text as it was
+    then; both are None where there is no file, as in a notebook.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -43,6 +53,9 @@ class NodeType:
     batched: bool
     shortcut: Callable[..., str | None] | None
     module: str
+    reads: Reads | None
+    source: Path | None
+    digest: str | None
 
 
 class Registry:
@@ -66,6 +79,7 @@ class Registry:
         effect: bool = False,
         batched: bool = False,
         shortcut: Callable[..., str | None] | None = None,
+        reads: Reads | None = None,
     ) -> Callable[[F], F]: ...
 
     def node(
@@ -75,19 +89,25 @@ class Registry:
         effect: bool = False,
         batched: bool = False,
         shortcut: Callable[..., str | None] | None = None,
+        reads: Reads | None = None,
     ) -> F | Callable[[F], F]:
         """Register a typed function as a node type and return the very same function.
 
         An `effect` always runs and is never cached. A `batched` node works on each picture by
         itself: its tensors have pictures along their first axis, one for each or one for all, and
         twin calls may be merged into one. A `shortcut` takes some of the parameters, by their
-        names, and names the one that the result then is, exactly, or gives None. Raises TypeError
-        where the function cannot be a node: an untyped parameter, no docstring, a taken name.
+        names, and names the one that the result then is, exactly, or gives None. A node that reads
+        files says with `reads` which, so that its results are made anew when they change. Raises
+        TypeError where the function cannot be a node: an untyped parameter, no docstring, a taken
+        name.
         """
 
         def register(function: F) -> F:
-            new = node_type_of(function, effect=effect, batched=batched, shortcut=shortcut)
-            self._add(new)
+            self._add(
+                node_type_of(
+                    function, effect=effect, batched=batched, shortcut=shortcut, reads=reads
+                )
+            )
             return function
 
         return register(function) if function is not None else register
@@ -123,6 +143,7 @@ def node_type_of(
     effect: bool = False,
     batched: bool = False,
     shortcut: Callable[..., str | None] | None = None,
+    reads: Reads | None = None,
 ) -> NodeType:
     """Make the node type of a function; raises TypeError where it cannot be a node."""
     doc = inspect.getdoc(function)
@@ -134,20 +155,35 @@ def node_type_of(
         raise _refusal(function, f"has an annotation that cannot be resolved: {error}") from error
     if "return" not in hints:
         raise _refusal(function, "needs a return annotation")
-    signature = inspect.signature(function)
+    parameters = {
+        name: _parameter(function, port, hints)
+        for name, port in inspect.signature(function).parameters.items()
+    }
+    unknown = set(inspect.signature(reads).parameters if reads else ()) - set(parameters)
+    if unknown:
+        raise _refusal(
+            function, f"reads files by {listed(sorted(unknown))}, which it does not take"
+        )
+    source = Path(function.__code__.co_filename)
     return NodeType(
         name=function.__name__,
         function=function,
-        parameters={
-            name: _parameter(function, port, hints) for name, port in signature.parameters.items()
-        },
+        parameters=parameters,
         result=hints["return"],
         doc=doc,
         effect=effect,
         batched=batched,
         shortcut=shortcut,
         module=function.__module__,
+        reads=reads,
+        source=source if source.is_file() else None,
+        digest=_digest(source, source.stat().st_mtime_ns) if source.is_file() else None,
     )
+
+
+@lru_cache
+def _digest(file: Path, changed: int) -> str:  # noqa: ARG001  # a module may be loaded again
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _parameter(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .aliases import Aliases
-from .blocks import Block, Call, Carry, Literal, Loop, Reference, Value
+from .blocks import Block, Call, Carry, GraphText, Literal, Loop, Reference, Value
 from .errors import Finding, GraphError, Place, did_you_mean, listed, nearest
-from .files import find_graph, read_graph
+from .files import Library
 from .node import NodeType
 from .scope import UNKNOWN, Path, Scope, Symbol
 from .spec import Block as BlockSpec
@@ -45,6 +46,8 @@ class Resolver:
     types: Mapping[str, NodeType]
     findings: list[Finding]
     aliases: Aliases
+    library: Library
+    files: dict[pathlib.Path | None, GraphText]
     used_from: dict[str, Place] = field(default_factory=dict[str, Place])
     parsed: dict[pathlib.Path, Parsed] = field(default_factory=dict[pathlib.Path, Parsed])
     count: int = 0
@@ -240,9 +243,9 @@ def _read_subgraph(
     spec: SubgraphBlock, path: Path, scope: Scope, resolver: Resolver
 ) -> tuple[pathlib.Path, Parsed] | None:
     place = find(scope.tree, (*path, "graph")).place
-    beside = scope.chain[-1].parent if scope.chain else None
+    user = scope.chain[-1] if scope.chain else None
     try:
-        file = find_graph(spec.graph, beside, place)
+        file = resolver.library.find(spec.graph, user, place)
         if file.resolve() in [outer.resolve() for outer in scope.chain]:
             names = " -> ".join(str(outer) for outer in (*scope.chain, file))
             scope.report(place, f"the graph contains itself: {names}")
@@ -252,11 +255,20 @@ def _read_subgraph(
             return None
         resolver.used_from.setdefault(str(file), place)
         if file not in resolver.parsed:
-            resolver.parsed[file] = read_graph(file)[1]
+            text, resolver.parsed[file] = resolver.library.read(file)
+            resolver.files[file] = GraphText(_unused_name(file, resolver), text)
+        resolver.files[user].uses[spec.graph] = resolver.files[file].name
     except GraphError as error:
         resolver.findings += error.findings
         return None
     return file, resolver.parsed[file]
+
+
+def _unused_name(file: pathlib.Path, resolver: Resolver) -> str:
+    """Name a file by its last part, with a number where another is called so."""
+    taken = {other.name for other in resolver.files.values()}
+    numbered = (f"{file.stem}-{number}{file.suffix}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([file.name], numbered) if name not in taken)
 
 
 def _subgraph(

@@ -22,14 +22,14 @@ from .kinds import (
     TextEmbedding,
     Timestep,
 )
-from .load import Digest, Model, build_network, find_part
+from .load import Digest, Model, build_network, find_part, part_files
 from .models import Conditions, ControlNetModel, Residuals, T2IAdapter
 
 Strength = Annotated[float, Field(description="1 = as trained, 0 = nothing")]
 Guess = Annotated[bool, Field(description="draw what the picture shows, whatever the prompt says")]
 
 
-@node
+@node(reads=part_files)
 def load_controlnet(
     model: Model,
     device: Device,
@@ -44,7 +44,7 @@ def load_controlnet(
     return build_network(ControlNetModel.from_config, found, device, dtype)
 
 
-@node
+@node(reads=part_files)
 def load_adapter(
     model: Model,
     device: Device,

@@ -1,6 +1,7 @@
 """Between latents, pictures and files."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -13,8 +14,9 @@ from torch.nn import functional
 
 from graph import Written, came_from, node
 
-from .files import write_whole
+from .files import file_at, write_whole
 from .kinds import Device, Image, Latents
+from .metadata import Provenance, save_options
 from .models import Autoencoder
 
 
@@ -100,20 +102,34 @@ def to_sample(image: Image, device: Device) -> Latents:
     return (2 * image - 1).to(device)
 
 
+Metadata = Annotated[
+    bool, Field(description="write into the file how it was made; false = the pixels alone")
+]
+
+
 @node(effect=True)
-def save_image(image: Image, path: PicturePath) -> list[Path]:
+def save_image(
+    image: Image, path: PicturePath, provenance: Provenance = None, metadata: Metadata = True
+) -> list[Path]:
     """Save pictures to a file; several get a number before the ending. Gives the paths.
 
     A file appears whole or not at all.
     """
     target = Path(path).expanduser()
-    pixels = _bytes(image)
+    pictures = pictures_of(image)
     paths = [target]
-    if len(pixels) > 1:
-        paths = [target.with_stem(f"{target.stem}-{number}") for number in range(len(pixels))]
-    for file, picture in zip(paths, pixels, strict=True):
-        write_whole(file, _picture(picture).save)
+    if len(pictures) > 1:
+        paths = [target.with_stem(f"{target.stem}-{number}") for number in range(len(pictures))]
+    record = provenance() if provenance and metadata else None
+    for index, (file, picture) in enumerate(zip(paths, pictures, strict=True)):
+        options = save_options(file, [picture], record, index) if record else {}
+        write_whole(file, partial(picture.save, **options))
     return paths
+
+
+def pictures_of(image: Image) -> list[Picture.Image]:
+    """Give pictures as Pillow has them, as they are saved."""
+    return [_picture(pixels) for pixels in _bytes(image)]
 
 
 def _bytes(image: Image) -> Tensor:
@@ -124,7 +140,7 @@ def _picture(pixels: Tensor) -> Picture.Image:
     return Picture.fromarray(pixels.numpy())
 
 
-@node
+@node(reads=file_at)
 def load_image(path: str) -> Image:
     """Load a picture in RGB, turned the way its camera was held."""
     file = Path(path).expanduser()
@@ -244,6 +260,8 @@ def save_animation(
     path: AnimationPath,
     seconds: Annotated[float, Field(gt=0, description="that each frame is shown")] = 0.15,
     hold: Annotated[float, Field(ge=0, description="how much longer the last is shown")] = 1.5,
+    provenance: Provenance = None,
+    metadata: Metadata = True,
 ) -> Path:
     """Save pictures as the frames of an animation that runs for ever: GIF, WebP or PNG.
 
@@ -253,9 +271,11 @@ def save_animation(
     if counts != {1}:
         raise ValueError(f"a frame is one picture, found {max(counts, default=0)} in one")
     target = Path(path).expanduser()
-    first, *others = [_picture(pixels) for frame in frames for pixels in _bytes(frame)]
+    first, *others = [picture for frame in frames for picture in pictures_of(frame)]
     shown = [round(1000 * seconds)] * len(frames)
     shown[-1] += round(1000 * hold)
     options = {"save_all": True, "append_images": others, "duration": shown, "loop": 0}
+    if provenance and metadata:
+        options |= save_options(target, [first, *others], provenance())
     write_whole(target, lambda file: first.save(file, **options))
     return target

@@ -1,6 +1,7 @@
 """Loaders: a checkpoint's parts, each as a value on an edge."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,7 +44,21 @@ AUTOENCODERS: dict[str, Build[Autoencoder]] = {
 }
 
 
-@node
+def part_files(model: str, subfolder: str, revision: str | None, variant: str | None) -> list[Path]:
+    """Find the files of a part of a checkpoint."""
+    found = find_component(model, subfolder, revision, variant)
+    return [*([found.file] if found.file else []), *found.weight_files]
+
+
+def unet_files(model: str, subfolder: str, revision: str | None, variant: str | None) -> list[Path]:
+    """Find the files of a UNet, and the scheduler config that says what it predicts."""
+    found = part_files(model, subfolder, revision, variant)
+    with suppress(Exception):  # as `_with_prediction_type`
+        found.append(read_config(model, "scheduler", "scheduler_config.json", revision).file)
+    return found
+
+
+@node(reads=unet_files)
 def load_unet(
     model: Model,
     device: Device,
@@ -69,7 +84,7 @@ def _with_prediction_type(network: UNet, model: str, revision: str | None) -> UN
     return came_from(network, *sources_of(network), config.file)
 
 
-@node
+@node(reads=part_files)
 def load_vae(
     model: Model,
     device: Device,

@@ -39,7 +39,20 @@ class LoRA:
     changes: Changes
 
 
-@node
+def find_small_file(model: str, file: str, revision: str | None) -> Path:
+    """Find a file that stands alone, or in a folder or repository."""
+    path = find_single_file(model) or find_file(model, file, revision)
+    if path is None:
+        raise FileNotFoundError(f"'{model}' has no {file}: say which in `file`")
+    return path
+
+
+def small_files(model: str, file: str, revision: str | None) -> list[Path]:
+    """List the one file."""
+    return [find_small_file(model, file, revision)]
+
+
+@node(reads=small_files)
 def load_lora(
     model: Model,
     device: Device,
@@ -50,19 +63,9 @@ def load_lora(
     sha256: Digest = None,
 ) -> LoRA:
     """Load a LoRA, LoCon, LoHa or LoKr, as diffusers, PEFT, kohya or LyCORIS wrote it."""
-    path = find_small_file(model, file, revision, sha256)
-    return came_from(LoRA(path.name, read_lora(path, device)), path)
-
-
-def find_small_file(
-    model: str, file: str, revision: str | None, sha256: str | list[str] | None
-) -> Path:
-    """Find a file that stands alone, or in a folder or repository, and hold it to its digest."""
-    path = find_single_file(model) or find_file(model, file, revision)
-    if path is None:
-        raise FileNotFoundError(f"'{model}' has no {file}: say which in `file`")
+    path = find_small_file(model, file, revision)
     check_digests([path], sha256)
-    return path
+    return came_from(LoRA(path.name, read_lora(path, device)), path)
 
 
 @node

@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from graph import came_from, node
 
+from .files import file_at
 from .fitting import expect_same_size
 from .image import Pixels
 from .kinds import Image, Latents, Mask
 
 
-@node
+@node(reads=file_at)
 def load_mask(path: str) -> Mask:
     """Load a mask: white is repainted, black is kept, as in diffusers."""
     file = Path(path).expanduser()

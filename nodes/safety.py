@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from graph import node
 
 from .kinds import Device, Dtype, Image
-from .load import Digest, Model, build_network, find_part
+from .load import Digest, Model, build_network, find_part, part_files
 from .models import CLIPVisionModel
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -60,7 +60,7 @@ class CheckedImage(NamedTuple):
     flagged: Tensor  # B
 
 
-@node
+@node(reads=part_files)
 def load_safety_checker(
     model: Model,
     device: Device,

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from graph import Written, came_from, did_you_mean, node
 
-from .files import write_whole
+from .files import file_at, write_whole
 from .fitting import expect_same_size
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, estimate_clean, make_table, plain_name
@@ -32,7 +32,12 @@ SchedulerName = Annotated[
 ]
 
 
-@node
+def config_files(model: str, subfolder: str, revision: str | None) -> list[Path]:
+    """Find the file of a scheduler's config."""
+    return [read_config(model, subfolder, "scheduler_config.json", revision).file]
+
+
+@node(reads=config_files)
 def load_scheduler_config(
     model: str,
     subfolder: str = "scheduler",
@@ -158,7 +163,7 @@ def save_state(state: State, path: Annotated[str, Written()]) -> Path:
     return Path(path)
 
 
-@node
+@node(reads=file_at)
 def load_state(path: str, device: Device) -> State:
     """Load a state that `save_state` saved."""
     state = State(**load_file(path, device=str(device)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from graph import came_from, node
 
 from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
-from .load import Digest, Model, build_network, came_from_component, find_part
+from .load import Digest, Model, build_network, came_from_component, find_part, part_files
 from .models import CLIPTextModel
 from .weights import StoredTensor, Tokenizer, find_tokenizer, read_tokenizer
 
@@ -35,7 +35,7 @@ class EncodedText(NamedTuple):
     pooled: PooledText
 
 
-@node
+@node(reads=find_tokenizer)
 def load_tokenizer(
     model: Model, subfolder: str = "tokenizer", revision: str | None = None
 ) -> Tokenizer:
@@ -44,7 +44,7 @@ def load_tokenizer(
     return came_from(read_tokenizer(model, subfolder, files), *files)
 
 
-@node
+@node(reads=part_files)
 def load_text_encoder(
     model: Model,
     device: Device,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from graph import came_from, node
 
 from .kinds import Device
-from .load import Digest, Model
-from .lora import find_small_file
+from .load import Digest, Model, check_digests
+from .lora import find_small_file, small_files
 from .models import with_layers
 from .text import TextEncoder, Tokenizer
 from .weights import open_tensors
@@ -35,7 +35,7 @@ class ExtendedText(NamedTuple):
     encoder: TextEncoder
 
 
-@node
+@node(reads=small_files)
 def load_textual_inversion(
     model: Model,
     device: Device,
@@ -52,7 +52,8 @@ def load_textual_inversion(
 
     Raises ValueError for a file that is none.
     """
-    path = find_small_file(model, file, revision, sha256)
+    path = find_small_file(model, file, revision)
+    check_digests([path], sha256)
     tensors = open_tensors(path)
     words = [name for name in tensors if name not in NAMELESS]
     shapes = [tensor.shape for tensor in tensors.values()]

@@ -9,8 +9,10 @@ from graph import Graph, bind
 from .capture import record_on_cuda
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
+from .files import Files
 from .place import choose_device, choose_dtype
 from .plan import PASSES, make_plan, plain
+from .provenance import Provenance
 from .remember import Remembering, recall
 
 
@@ -40,6 +42,7 @@ class Session:
         self.remembering = remembering
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
         self._planned: tuple[Graph, str, Graph] | None = None
+        self.files = Files()
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
         """Run a graph and give its outputs by name.
@@ -49,7 +52,10 @@ class Session:
         """
         known = bind(graph, inputs)
         plan = self._plan(graph, known)
-        machine = {"device": self.device, "dtype": self.dtype}
+        provenance = Provenance(
+            graph, plan, known, self.device, self.dtype, self.passes, self.files
+        )
+        machine = {"device": self.device, "dtype": self.dtype, "provenance": provenance}
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision))
         keep = None

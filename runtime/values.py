@@ -21,12 +21,17 @@ def arguments_of(
 
 
 def supplied(call: Call, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the ambient parameters that the graph leaves to the machine."""
-    return {
-        name: machine[parameter.ambient]
-        for name, parameter in call.node.parameters.items()
-        if parameter.ambient is not None and name not in call.arguments
-    }
+    """Give the ambient parameters that the graph leaves to the machine.
+
+    What the machine has a function for is asked of it, for this call.
+    """
+    found: dict[str, Any] = {}
+    for name, parameter in call.node.parameters.items():
+        ambient = parameter.ambient
+        if ambient is not None and ambient in machine and name not in call.arguments:
+            value = machine[ambient]
+            found[name] = value(call) if callable(value) else value
+    return found
 
 
 def value_of(value: Value, values: Mapping[str, Any]) -> Any:

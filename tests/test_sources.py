@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from graph import Source, came_from, digest_in_background, sources, sources_of
+from graph import Source, came_from, digest_in_background, node_type, sources, sources_of
 from nodes.image import load_image
 from nodes.load import load_unet
 from nodes.schedule import load_scheduler_config
@@ -92,3 +92,28 @@ def test_a_file_of_the_hubs_cache_knows_its_repository_and_commit(tmp_path):
     found = Source.of(file)
     assert (found.repository, found.commit) == ("some/net", "0123abc")
     assert Source.of(Path(__file__)).repository is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (
+            "load_unet",
+            {"model": "emoji-64", "subfolder": "unet", "revision": None, "variant": None},
+        ),
+        ("load_vae", {"model": "emoji-64", "subfolder": "vae", "revision": None, "variant": None}),
+        ("load_tokenizer", {"model": "emoji-64", "subfolder": "tokenizer", "revision": None}),
+        (
+            "load_scheduler_config",
+            {"model": "emoji-32", "subfolder": "scheduler", "revision": None},
+        ),
+    ],
+)
+def test_what_a_node_says_that_it_would_read_is_what_it_reads(name, arguments):
+    kind = node_type(name)
+    machine = {"device": CPU, "dtype": torch.float32}
+    given = {key: machine[key] for key in machine if key in kind.parameters}
+    found = sources_of(kind.function(**arguments, **given))
+    assert sorted(source.path for source in found) == sorted(
+        path.absolute() for path in kind.reads(**arguments)
+    )

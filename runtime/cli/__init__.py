@@ -16,6 +16,7 @@ VERBS = {
     "bench": ("GRAPH [name=value ...] [--runs N]", "time a graph, and what planning it brings"),
     "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
+    "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
     "nodes": ("[NAME]", "list the node types, or describe one"),

@@ -1,0 +1,138 @@
+"""How a result was made: the record that savers write into what they save."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from graph import (
+    Block,
+    Call,
+    Graph,
+    Source,
+    digest_in_background,
+    has_effect,
+    without_folder,
+    without_folders,
+)
+
+from .canonical import NotCanonical, digest
+from .errors import brief
+from .files import Files, readers
+from .versions import code_of, is_ours, library_versions, machine_facts
+
+FORMAT = 1
+Record = dict[str, Any]
+"""What JSON can hold."""
+
+
+class Provenance:
+    """Tells the savers of one run how what they save was made; never a folder, a name or a token.
+
+    `provenance(call)` is what is supplied to a call: a function that gives the record, and counts
+    how often that call has asked.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        plan: Graph,
+        inputs: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        passes: Sequence[str],
+        files: Files,
+    ) -> None:
+        self.graph, self.plan, self.inputs, self.passes = graph, plan, inputs, list(passes)
+        self.machine = device, dtype
+        self.sources: dict[str, tuple[Source, ...]] = {}
+        self.saved = Counter[str]()
+        self.common: Record | None = None
+        if any(has_effect(block) for block in plan.blocks):
+            for call in readers(plan.blocks):
+                self.sources[call.name] = files.sources(call, inputs) or ()
+                digest_in_background(self.sources[call.name])
+
+    def __call__(self, call: Call) -> Callable[[], Record]:
+        """Give the function that a saver asks for its record."""
+
+        def record() -> Record:
+            if self.common is None:
+                self.common = self._common()
+            self.saved[call.name] += 1
+            return {**self.common, "block": call.name, "time": self.saved[call.name] - 1}
+
+        return record
+
+    def _common(self) -> Record:
+        inputs, shortened = _as_json(self.inputs)
+        return {
+            "format": FORMAT,
+            "run-graph": library_versions().get("run-graph", ""),
+            "graph": [asdict(without_folders(file)) for file in self.graph.files],
+            "inputs": inputs,
+            "shortened": shortened,
+            "files": file_facts(self.sources),
+            "nodes": _own_nodes(self.plan.blocks),
+            "passes": self.passes,
+            "machine": machine_facts(*self.machine),
+            "versions": library_versions(),
+        }
+
+
+def file_facts(sources: Mapping[str, Iterable[Source]]) -> list[Record]:
+    """Say what each file is that the calls of these names read."""
+    facts: list[Record] = []
+    for block, found in sources.items():
+        for source in found:
+            fact = {"block": block, "file": source.path.name, "bytes": source.size}
+            try:
+                fact["sha256"] = source.digest()
+            except (OSError, ValueError):
+                fact["sha256"] = "unknown: it changed during the run"
+            if source.repository:
+                fact |= {"repository": source.repository, "commit": source.commit}
+            facts.append(fact)
+    return facts
+
+
+def _as_json(inputs: Mapping[str, Any]) -> tuple[Record, list[str]]:
+    """Give inputs as JSON has them, and the names of those of which a part was left out."""
+    values: Record = {}
+    shortened: list[str] = []
+    for name, value in inputs.items():
+        values[name] = _plain(value)
+        if values[name] != (str(value) if isinstance(value, Path) else value):
+            shortened.append(name)
+    return values, shortened
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | Path):
+        return without_folder(str(value))
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+    try:
+        return f"{brief(value)}, SHA-256 {digest(value).hex()}"
+    except NotCanonical:
+        return brief(value)
+
+
+def _own_nodes(blocks: Iterable[Block]) -> dict[str, str | None]:
+    """Give the SHA-256 of the code of those nodes that do not come with run-graph."""
+    found: dict[str, str | None] = {}
+    for block in blocks:
+        if not isinstance(block, Call):
+            found |= _own_nodes(block.body)
+        elif not is_ours(block.node):
+            found[block.node.name] = code_of(block.node)
+    return found

@@ -1,0 +1,292 @@
+"""What a picture says of how it was made, and whether it can be made again of that."""
+
+import getpass
+import json
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Picture
+from safetensors.torch import load_file, save_file
+
+import runtime.provenance
+from graph import GraphText, Registry, load_bundle, load_text, without_folders
+from nodes.image import save_animation, save_image
+from nodes.metadata import TRAINED, read_record
+from runtime import Session
+from runtime.cli import main
+
+ROOT = Path(__file__).parent.parent
+EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-32"
+RECORD = {
+    "format": 1, "run-graph": "0.1.0", "graph": [], "shortened": [], "nodes": {}, "machine": {},
+    "inputs": {"prompt": "a café ☕", "negative_prompt": "<&>\x01", "seed": 7, "steps": 3},
+    "files": [{"block": "unet", "file": "a.safetensors", "sha256": "0123456789abcdef"}],
+    "versions": {"torch": "1"}, "block": "saved", "time": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A picture by an embedded model."""
+    file = tmp_path_factory.mktemp("made") / "pair.png"
+    assert main(["ddpm", "model=emoji-32", "steps=2", "seed=3", "count=2", f"output={file}"]) == 0
+    return file.with_name("pair-1.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "gif", "avif"])
+def test_a_record_comes_back_from_every_format_that_has_a_place_for_it(ending, tmp_path):
+    path = str(tmp_path / f"a.{ending}")
+    first, second = save_image(torch.rand(2, 3, 16, 24), path, lambda: RECORD)
+    records = [read_record(first), read_record(second)]
+    assert [record["picture"] for record in records] == [0, 1]
+    assert records[0]["pixels"] != records[1]["pixels"]
+    assert {**records[1], "picture": 0, "pixels": 0} == {**RECORD, "picture": 0, "pixels": 0}
+    assert TRAINED.encode() in first.read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_an_animation_has_a_record_of_all_its_frames(ending, tmp_path):
+    frames = [torch.full((1, 3, 8, 8), value) for value in (0.0, 0.5, 1.0)]
+    found = [
+        read_record(save_animation(some, str(tmp_path / f"a.{ending}"), provenance=lambda: RECORD))
+        for some in (frames, frames[:2])
+    ]
+    assert found[0]["picture"] is None
+    assert found[0]["pixels"] != found[1]["pixels"]
+
+
+def test_galleries_find_the_parameters_where_a1111_writes_them(tmp_path):
+    save_image(torch.zeros(2, 3, 16, 24), str(tmp_path / "a.png"), lambda: RECORD)
+    with Picture.open(tmp_path / "a-1.png") as picture:
+        assert picture.text["parameters"] == (
+            "a café ☕\nNegative prompt: <&>\x01\n"
+            "Steps: 3, Seed: 8, Size: 24x16, Model hash: 0123456789, Version: run-graph 0.1.0"
+        )
+    save_image(torch.zeros(1, 3, 16, 24), str(tmp_path / "a.jpg"), lambda: RECORD)
+    with Picture.open(tmp_path / "a.jpg") as picture:
+        comment = picture.getexif().get_ifd(0x8769)[0x9286]
+        assert comment[:8] == b"UNICODE\0"
+        assert comment[8:].decode("utf-16-be").startswith("a café ☕\n")
+
+
+def test_who_wants_the_pixels_alone_gets_them(tmp_path):
+    (file,) = save_image(torch.zeros(1, 3, 8, 8), str(tmp_path / "a.png"), lambda: RECORD, False)
+    with Picture.open(file) as picture:
+        assert picture.info == {}
+    assert read_record(file) is None
+
+
+def test_a_picture_of_no_network_is_not_marked_as_made_by_one(tmp_path):
+    (file,) = save_image(
+        torch.zeros(1, 3, 8, 8), str(tmp_path / "a.png"), lambda: {**RECORD, "files": []}
+    )
+    assert TRAINED.encode() not in file.read_bytes()
+
+
+def test_a_record_says_all_that_made_a_picture_and_nothing_of_who_made_it(tmp_path):
+    file = tmp_path / "fox.png"
+    assert main(["emoji", "prompt=a fox", "steps=1", f"output={file}"]) == 0
+    record = read_record(file)
+    assert [file["name"] for file in record["graph"]] == [
+        "emoji.yaml",
+        "sd15.yaml",
+        "encode_prompt.yaml",
+    ]
+    assert record["graph"][0]["text"] == (ROOT / "graphs" / "emoji.yaml").read_text()
+    assert record["inputs"]["prompt"] == "a fox"
+    assert record["inputs"]["scheduler"] == "unipc"
+    assert record["inputs"]["output"] == "fox.png"
+    assert record["shortened"] == ["output"]
+    unet = next(
+        it
+        for it in record["files"]
+        if it["block"] == "picture/unet" and "safetensors" in it["file"]
+    )
+    assert len(unet["sha256"]) == 64
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["machine"]["device"] == "cpu"
+    text = json.dumps(record)
+    for secret in (str(tmp_path), str(ROOT), str(Path.home()) + "/", os.environ.get("HF_TOKEN")):
+        assert not secret or secret not in text
+    assert f"/{getpass.getuser()}/" not in text
+
+
+def test_absolute_paths_in_a_graph_lose_their_folders_and_texts_stay(tmp_path):
+    text = f"a: [{tmp_path}/x.png, 'C:\\Users\\me\\y.png']\nb: /imagine a/b c\nc: owner/name\n"
+    file = without_folders(GraphText("g.yaml", text, {f"{tmp_path}/sub.yaml": "sub.yaml"}))
+    assert file.text == "a: [x.png, 'y.png']\nb: /imagine a/b c\nc: owner/name\n"
+    assert file.uses == {"sub.yaml": "sub.yaml"}
+
+
+def test_a_bundle_has_every_file_of_a_graph_also_two_of_one_name(tmp_path):
+    registry = Registry()
+
+    @registry.node
+    def add(a: float, b: float) -> float:
+        """Add."""
+        return a + b
+
+    for folder, number in (("one", 1), ("two", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "part.yaml").write_text(
+            f"inputs: {{a: }}\nnodes: {{x: {{node: add, a: $a, b: {number}}}}}\noutputs: {{x: $x}}\n"
+        )
+    graph = load_text(
+        f"nodes:\n  a: {{graph: {tmp_path}/one/part.yaml, a: 10}}\n"
+        f"  b: {{graph: {tmp_path}/two/part, a: $a}}\noutputs: {{x: $b}}\n",
+        registry=registry,
+    )
+    files = [without_folders(file) for file in graph.files]
+    assert [file.name for file in files] == ["graph.yaml", "part.yaml", "part-2.yaml"]
+    shutil.rmtree(tmp_path / "one")
+    assert Session("cpu")(load_bundle(files, registry)) == {"x": 13}
+
+
+def replayed(capsys, *words):
+    code = main(["replay", *map(str, words)])
+    out, err = capsys.readouterr()
+    print(out, err)
+    return code, out + err
+
+
+def test_a_picture_of_a_batch_is_made_again(made, capsys, tmp_path):
+    to = tmp_path / "again.png"
+    code, said = replayed(capsys, made, "--to", to)
+    assert code == 0
+    assert said.startswith(f"{made}: made again, bit-equal\nsaved ")
+    with Picture.open(tmp_path / "again-1.png") as again, Picture.open(made) as first:
+        assert again.tobytes() == first.tobytes()
+
+
+def test_another_library_is_named(made, capsys, monkeypatch):
+    versions = {**runtime.provenance.library_versions(), "torch": "1.13.0"}
+    monkeypatch.setattr(runtime.provenance, "library_versions", lambda: versions)
+    code, said = replayed(capsys, made)
+    assert code == 0, "the pixels are the same all the same"
+    assert f"  torch: was {torch.__version__}, is 1.13.0" in said
+
+
+def test_a_retouched_picture_is_named(made, capsys, tmp_path):
+    retouched = tmp_path / "retouched.png"
+    with Picture.open(made) as picture:
+        picture.load()
+        picture.putpixel((3, 3), (255, 0, 255))
+        picture.save(retouched, pnginfo=_chunks(picture))
+    code, said = replayed(capsys, retouched)
+    assert code == 0
+    assert f"{retouched}: its pixels were changed after it was saved\n" in said
+
+
+def test_a_forged_record_is_named(made, capsys, tmp_path):
+    forged = tmp_path / "forged.png"
+    with Picture.open(made) as picture:
+        picture.load()
+        packet = picture.info["XML:com.adobe.xmp"].replace('"seed": 3', '"seed": 4')
+        picture.save(forged, pnginfo=_chunks(picture, packet))
+    code, said = replayed(capsys, forged)
+    assert code == 1
+    assert "made again, and it is another: " in said
+    assert "of 255 at the most" in said
+    assert "nothing that was recorded drifted: the picture or its record was changed" in said
+
+
+def _chunks(picture, packet=None):
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", packet or picture.info["XML:com.adobe.xmp"])
+    return chunks
+
+
+def test_another_weight_file_is_named(capsys, tmp_path):
+    model = tmp_path / "mine"
+    shutil.copytree(EMOJI, model)
+    file = tmp_path / "a.png"
+    assert main(["ddpm", "steps=2", f"model={model}", f"output={file}"]) == 0
+    capsys.readouterr()
+    code, said = replayed(capsys, file)
+    assert code == 2
+    assert "input 'model' was not recorded whole, only 'mine'" in said
+    assert "give it again: model=…" in said
+    assert replayed(capsys, file, f"model={model}")[0] == 0
+    before = sha256((EMOJI / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+    weights = model / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_out.bias"] += 0.5
+    save_file(tensors, weights)
+    code, said = replayed(capsys, file, f"model={model}")
+    assert code == 1
+    assert f"  unet: diffusion_pytorch_model.safetensors: was SHA-256 {before}, is " in said
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "cannot be read: cannot identify image file"),
+        (None, "does not say how it was made"),
+        ({"format": 99, "graph": []}, "was written by a newer run-graph"),
+        ({"graph": []}, "is damaged: format: Field required"),
+        ({"format": 1}, "holds no graph"),
+        ({"format": 1, "graph": [{"name": "a.yaml", "text": "nodes: {x: {graph: b}}"}]},
+         "the graph 'b' did not come with it"),
+        ({"format": 1, "graph": [{"name": "a.yaml", "text": ""}], "nodes": {"fade": None}},
+         "it was made with nodes that are not known here: fade"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_replayed_is_said_in_one_sentence(data, message, tmp_path, capsys):
+    file = tmp_path / "a.png"
+    if isinstance(data, bytes):
+        file.write_bytes(data)
+    else:
+        common = {"run-graph": "", "inputs": {}, "files": []}
+        record = None if data is None else lambda: {**common, **data}
+        save_image(torch.zeros(1, 3, 8, 8), str(file), record)
+    code, said = replayed(capsys, file)
+    assert code == 2
+    assert message in said
+
+
+REPLAYS = {
+    "sd15": ["model=emoji-64", "prompt=a sun", "scheduler=euler_ancestral"],
+    "batch": ["model=emoji-64", "prompt=a sun", "count=3"],
+    "ddpm": ["model=emoji-32"],
+    "hires-fix": ["model=emoji-64", "prompt=a sun"],
+    "prompt-schedule": ["model=emoji-64", "prompt=a sun", "then=a sunflower"],
+    "steps-film": ["model=emoji-64", "prompt=a sun", "output=film.gif"],
+    "variations": ["model=emoji-64", "prompt=a sun"],
+    "img2img": ["model=emoji-64", "prompt=a sun", "image=in.png"],
+    "tiled-upscale": ["model=emoji-64", "prompt=a sun", "image=in.png"],
+    "outpaint": ["model=emoji-64", "prompt=a sun", "image=in.png", "left=16", "right=0"],
+    "inpaint-any": ["model=emoji-64", "prompt=a sun", "image=in.png", "mask=in.png"],
+    "ddim-inversion": ["model=emoji-64", "source=a sun", "prompt=a fox", "image=in.png"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPLAYS)
+def test_shipped_graphs_are_replayed_in_a_process_and_a_folder_of_their_own(name, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    Picture.linear_gradient("L").resize((64, 64)).save(here / "in.png")
+    _command(here, name, "steps=4", *REPLAYS[name])
+    shutil.move(here, there)
+    made = [file for file in there.iterdir() if file.name != "in.png"]
+    assert made
+    for file in made[:2]:
+        assert f"{file.name}: made again, bit-equal" in _command(there, "replay", file.name)
+
+
+def _command(folder, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime.cli", *words],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    return done.stdout

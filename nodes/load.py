@@ -16,6 +16,7 @@ from .models import (
     Autoencoder,
     AutoencoderKL,
     AutoencoderTiny,
+    Skeleton,
     UNet,
     UNet2DConditionModel,
     UNet2DModel,
@@ -100,11 +101,11 @@ def load_vae(
     """
     found = find_part(model, subfolder, revision, variant, sha256, device)
     build = _named(AUTOENCODERS, found, model, subfolder)
-    with torch.device("meta"):
-        overflows = build(found.config).overflows
-    if overflows and dtype == torch.float16:
+    with Skeleton():
+        network = build(found.config)
+    if network.overflows and dtype == torch.float16:
         dtype = torch.float32
-    return build_network(build, found, device, dtype)
+    return _filled(network, found, device, dtype)
 
 
 def _named(
@@ -160,8 +161,14 @@ def build_network(
     build: Build[Network], found: Component, device: torch.device, dtype: torch.dtype
 ) -> Network:
     """Build a network of its config without weights, then give it its weights."""
-    with torch.device("meta"):
+    with Skeleton():
         network = build(found.config)
+    return _filled(network, found, device, dtype)
+
+
+def _filled(
+    network: Network, found: Component, device: torch.device, dtype: torch.dtype
+) -> Network:
     if device.type == "meta":
         network.to(dtype).eval().requires_grad_(False)
     else:

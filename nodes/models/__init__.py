@@ -10,6 +10,7 @@ from .controlnet import ControlNetModel
 from .layers import sinusoid
 from .packed import pack
 from .perturbed import with_balance, with_own_pixels, without_blocks
+from .skeleton import Skeleton
 from .t2i_adapter import T2IAdapter
 from .unet import Residuals, UNet
 from .unet_2d import UNet2DModel
@@ -26,6 +27,7 @@ __all__ = [
     "Conditions",
     "ControlNetModel",
     "Residuals",
+    "Skeleton",
     "T2IAdapter",
     "UNet",
     "UNet2DConditionModel",

@@ -13,10 +13,10 @@ from .find import (
     read_config,
 )
 from .folder import find_tokenizer, open_checkpoint, read_tokenizer, small_files
-from .hub import shipped_checkpoints
 from .key_names_unet import unet_names
 from .load import load_weights
 from .lora import Change, Changes, layer_names, read_lora
+from .shipped import shipped_checkpoints
 from .single_file import find_single_file, read_single_file
 from .stored import open_tensors
 from .tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .component import Component, StoredConfig
-from .hub import find_repository, shipped_folder
+from .shipped import shipped_folder
 from .single_file import find_single_file, open_single_file, read_single_file
 from .stored import open_tensors
 
@@ -29,6 +29,9 @@ def find_file(model: str, path: str, revision: str | None = None) -> Path | None
     """
     folder = find_folder(model)
     if folder is None:
+        # Its library takes long to import: what is on this machine should not wait for it.
+        from .hub import find_repository
+
         return find_repository(model, revision).find(path)
     found = folder / path
     return found if found.is_file() else None

@@ -4,7 +4,6 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
+
+from .shipped import shipped_checkpoints
 
 SECONDS_FOR_AN_ANSWER = 10
 log = logging.getLogger("run-graph")
@@ -113,13 +114,3 @@ def _nowhere(name: str) -> str:
         f"'{name}' is neither a folder, nor a checkpoint shipped with run-graph "
         f"({', '.join(shipped_checkpoints())}), nor a repository on the hub that you may read"
     )
-
-
-def shipped_checkpoints() -> list[str]:
-    """List the names of the checkpoints that come with run-graph."""
-    return sorted(path.name for path in shipped_folder().iterdir() if path.is_dir())
-
-
-def shipped_folder() -> Path:
-    """The folder in which the checkpoints are that come with run-graph."""
-    return Path(str(files("graphs"))) / "checkpoints"

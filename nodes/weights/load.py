@@ -33,7 +33,8 @@ def load_weights(
     Raises ValueError with every tensor that is missing, surplus, of another shape or of a kind
     that is no weight; nothing is read then.
     """
-    expected = network.state_dict()
+    places = _places(network)
+    expected = {name: getattr(module, key) for name, (module, key) in places.items()}
     stored: dict[str, StoredTensor] = {}
     wrong: list[str] = []
     for key, tensor in tensors.items():
@@ -46,14 +47,23 @@ def load_weights(
     wrong += [f"missing {key}" for key in expected if key not in stored]
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        places = ", ".join(sorted({str(tensor.file) for tensor in tensors.values()}))
+        files = ", ".join(sorted({str(tensor.file) for tensor in tensors.values()}))
         kind = type(network).__name__
-        raise ValueError(f"{places} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
-    weights = {
-        name: _converted(tensor, expected[name], device, dtype) for name, tensor in stored.items()
+        raise ValueError(f"{files} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
+    for name, tensor in stored.items():
+        module, key = places[name]
+        weight = _converted(tensor, expected[name], device, dtype)
+        setattr(module, key, nn.Parameter(weight, requires_grad=False))
+    return network.eval()
+
+
+def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Say in which module each weight is, and as what, by its name in checkpoints."""
+    return {
+        f"{path}.{key}" if path else key: (module, key)
+        for path, module in network.named_modules()
+        for key, _ in module.named_parameters(recurse=False)
     }
-    network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def _converted(

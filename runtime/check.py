@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from graph import Block, Call, Finding, Graph, GraphError, ListOf, Loop, Place, Value, prune
 
 from .errors import brief
-from .live_bytes import LiveBytes
-from .plan import share_equal_calls
+from .live_bytes import FusedAttention, LiveBytes
+from .plan import make_plan, share_equal_calls
 from .values import UNKNOWN, arguments_of, common_length, last_uses, value_of
 
 
@@ -60,11 +60,19 @@ class Report:
 
 def check_shapes(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
     """Run a graph without numbers; inputs that must be given and are not stay unknown."""
-    plan = share_equal_calls(prune(graph))
+    return _walk(share_equal_calls(prune(graph)), inputs, dtype)
+
+
+def foresee(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
+    """Say what a run of a right graph costs: that of its plan, where calls are merged and moved."""
+    return _walk(make_plan(graph, inputs), inputs, dtype)
+
+
+def _walk(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
     machine = {"device": torch.device("meta"), "dtype": dtype}
-    unset = dict.fromkeys(graph.inputs, UNKNOWN)
+    unset = dict.fromkeys(plan.inputs, UNKNOWN)
     check = _Check(machine, Report(), LiveBytes())
-    with torch.no_grad(), check.live:
+    with torch.no_grad(), FusedAttention(), check.live:
         check.blocks(plan.blocks, unset | dict(inputs), 1, last_uses(plan))
     check.report.peak_bytes = check.live.peak
     check.report.findings = list(GraphError(check.report.findings).findings)

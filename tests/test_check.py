@@ -1,4 +1,4 @@
-"""What a check says of whole graphs: shapes, cost, findings, and the verbs around it."""
+"""What a check says of whole graphs, and the verbs around it."""
 
 import json
 import re
@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from graph import bind, load, node_types, shipped_graphs
-from runtime import Session
+from graph import load, node_types, shipped_graphs
 from runtime.check import check_shapes
 from runtime.cli import main
 from tests.check_graphs import PARTS, checked
@@ -42,40 +39,6 @@ def test_an_input_that_is_not_given_is_unknown() -> None:
     assert report.findings == []
 
 
-SMALL = {"sd15": {"model": "emoji-64", "prompt": "a fox"}, "ddpm": {"model": "emoji-32"}}
-
-
-@pytest.mark.parametrize("name", ["sd15", "ddpm", "emoji"])
-def test_a_check_foretells_shapes_and_operations_of_the_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # PyTorch's counter knows neither oneDNN's own operators nor the CPU's fused attention.
-    monkeypatch.setattr("nodes.load.pack", lambda network: network)
-    graph = load(name)
-    inputs = bind(graph, {**SMALL.get(name, {}), "steps": 3, "output": str(tmp_path / "x.png")})
-    report = check_shapes(graph, inputs, torch.float32)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        image = Session(device="cpu", dtype="float32")(graph, **inputs)["image"]
-    assert report.findings == []
-    assert report.flops == counter.get_total_flops() > 0
-    words = "×".join(str(side) for side in image.shape)
-    assert f"{words} float32" in report.shapes.values()
-
-
-def test_peak_memory_is_weights_and_the_largest_tensors_together() -> None:
-    graph = load("sd15")
-    inputs = bind(graph, SMALL["sd15"])
-    peaks = {
-        count: check_shapes(graph, inputs | {"count": count}, torch.float32).peak_bytes
-        for count in (1, 32, 64, 128)
-    }
-    half = check_shapes(graph, inputs, torch.bfloat16).peak_bytes
-    weights = sum(cost.weight_bytes for cost in check_shapes(graph, inputs, torch.float32).costs)
-    assert weights < peaks[1] < 1.1 * weights
-    assert half == pytest.approx(peaks[1] / 2, rel=0.05)
-    assert peaks[128] - peaks[64] == pytest.approx(2 * (peaks[64] - peaks[32]), rel=0.01)
-
-
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "sd15", "model=emoji-64"]) == 0
     assert "not given, nor checked what hangs on it: prompt" in capsys.readouterr().out
@@ -83,7 +46,7 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--cost"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("sd15: names, types and shapes are right\n")
-    assert re.search(r"denoise/cond +unet +25 ", out)
+    assert re.search(r"denoise/cond\+uncond +unet +25 ", out)
     assert main([*words, "width=70", "height=64", "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert said["findings"][0]["line"] == 27

@@ -9,7 +9,7 @@ from typing import Any
 
 from graph import Finding, Graph, GraphError, load, parse_inputs
 
-from ..check import Report, check_shapes
+from ..check import Report, check_shapes, foresee
 from ..place import choose_device, choose_dtype
 from .shared import OK, WRONG, print_findings
 
@@ -33,7 +33,7 @@ def run(given: argparse.Namespace) -> int:
         graph = load(given.graph)
         inputs = parse_inputs(graph, given.inputs)
         absent = [key for key, it in graph.inputs.items() if it.required and key not in inputs]
-        report = _report(graph, inputs, given.dtype)
+        report = _report(graph, inputs, given.dtype, cost=given.cost or given.json)
     except GraphError as error:
         if not given.json:
             raise
@@ -53,13 +53,17 @@ def run(given: argparse.Namespace) -> int:
     return WRONG if report.findings else OK
 
 
-def _report(graph: Graph, given: Mapping[str, Any], wish: str) -> Report:
+def _report(graph: Graph, given: Mapping[str, Any], wish: str, *, cost: bool) -> Report:
     inputs = {name: entry.default for name, entry in graph.inputs.items() if not entry.required}
     try:
         dtype = choose_dtype(wish, choose_device("auto"))
     except ValueError as error:
         raise GraphError([Finding(None, str(error))]) from error
-    return check_shapes(graph, {**inputs, **given}, dtype)
+    report = check_shapes(graph, {**inputs, **given}, dtype)
+    if cost and not report.findings:
+        foreseen = foresee(graph, {**inputs, **given}, dtype)
+        report.costs, report.peak_bytes = foreseen.costs, foreseen.peak_bytes
+    return report
 
 
 def _as_data(report: Report) -> dict[str, Any]:

@@ -42,11 +42,13 @@ class Cost:
 class Report:
     """What a check found: mistakes, the value of every block in words, and what they cost.
 
+    `absent` are the findings that only say that a checkpoint is not there.
     `unchecked` names the blocks that need numbers, so that shapes alone do not tell their value.
     `peak_bytes` are the most that weights and tensors hold together at one time.
     """
 
     findings: list[Finding] = field(default_factory=list[Finding])
+    absent: list[Finding] = field(default_factory=list[Finding])
     shapes: dict[str, str] = field(default_factory=dict[str, str])
     costs: list[Cost] = field(default_factory=list[Cost])
     unchecked: list[str] = field(default_factory=list[str])
@@ -120,7 +122,10 @@ class _Check:
             if _needs_numbers(error):
                 self.report.unchecked.append(call.name)
             else:
-                self.report.findings.append(_finding(call, arguments, error))
+                finding = _finding(call, arguments, error)
+                self.report.findings.append(finding)
+                if isinstance(error, FileNotFoundError):
+                    self.report.absent.append(finding)
             return UNKNOWN
         modules = list(_modules(value)) if not _holds_module(arguments) else []
         if modules:  # weights are converted as they are read: a loader holds what it gives

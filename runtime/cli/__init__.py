@@ -14,6 +14,7 @@ from .shared import OK, WRONG, add_shared_options, prepare, print_findings
 VERBS = {
     "check": ("GRAPH [name=value ...] [--cost]", "check names, types and shapes; loads no weights"),
     "bench": ("GRAPH [name=value ...] [--runs N]", "time a graph, and what planning it brings"),
+    "show": ("GRAPH [name=value ...]", "draw a graph: here, or as --mermaid, --svg, --html FILE"),
     "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
     "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),

@@ -90,11 +90,11 @@ def _table(report: Report) -> str:
     for cost in report.costs:
         if cost.flops or cost.parameters:
             total = cost.calls * cost.flops
-            own = (_number(cost.parameters), _number(cost.weight_bytes, "B"))
-            counted = (str(cost.calls), _number(cost.flops), _number(total))
+            own = (number(cost.parameters), number(cost.weight_bytes, "B"))
+            counted = (str(cost.calls), number(cost.flops), number(total))
             rows.append((cost.name, cost.node, *counted, *own))
-    rows.append(("whole run", "", "", "", _number(report.flops), _number(parameters),
-                 _number(weights, "B")))  # fmt: skip
+    rows.append(("whole run", "", "", "", number(report.flops), number(parameters),
+                 number(weights, "B")))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -103,11 +103,12 @@ def _table(report: Report) -> str:
         ).rstrip()
         for row in rows
     ]
-    peak = _number(report.peak_bytes, "B")
+    peak = number(report.peak_bytes, "B")
     return "\n".join([*lines, f"weights and tensors hold {peak} together at the most"])
 
 
-def _number(value: int, unit: str = "") -> str:
+def number(value: int, unit: str = "") -> str:
+    """Write a number in three digits, with its unit."""
     for size, prefix in _PREFIXES:
         if value >= size:
             return f"{value / size:.3g} {prefix}{unit}"

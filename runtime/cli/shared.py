@@ -22,9 +22,14 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
     """Print what is wrong, in colour on a terminal unless NO_COLOR is set (no-color.org)."""
-    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    colour = is_colourful(stream)
     for finding in findings:
         print(finding.render(colour=colour), file=stream)
+
+
+def is_colourful(stream: TextIO) -> bool:
+    """Tell whether colours may be printed."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def prepare(given: argparse.Namespace) -> None:

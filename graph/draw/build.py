@@ -88,7 +88,9 @@ class _Builder:
         groups = group_names(blocks, prefix)
         for name in dict.fromkeys(groups.values()):
             inside = [block for block in blocks if groups.get(block.name) == name]
-            own = [block.place.file for block in inside if block.name.count("/") == name.count("/") + 1]
+            own = [
+                block.place.file for block in inside if block.name.count("/") == name.count("/") + 1
+            ]
             file = PurePath(own[0]).name if own else ""
             inner = DraftFrame(name, name.removeprefix(prefix), frame, subtitle=file)
             inner.detail = Detail(f"{name}: a subgraph", "", (("file", file),))

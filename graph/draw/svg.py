@@ -107,7 +107,8 @@ def _legend(scene: Scene, width: float, y: float) -> tuple[list[str], float]:
             x, y = EDGE, y + ROW
         if words == NEXT_STEP:
             line = f"M{_n(x)} {_n(y - 3.5)}h16"
-            lines.append(f'<path class="wire back {backs[0]}" d="{line}"/>')
+            tip = f"<title>{words}</title>"
+            lines.append(f'<path class="wire back {backs[0]}" d="{line}">{tip}</path>')
             x += 8
         else:
             at = f'cx="{_n(x + 5)}" cy="{_n(y - 3.5)}"'

@@ -9,11 +9,12 @@ from graph import Call, Loop
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins, on this device and in this precision of the networks."""
+    """A run begins, on this device and in this precision of the networks, chosen for a reason."""
 
     graph: str
     device: str
     dtype: str
+    why: str
 
 
 @dataclass(frozen=True)

@@ -28,18 +28,31 @@ def choose_device(wish: str) -> torch.device:
 def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
     """Take the precision that was asked for, or the fastest sound one of the device.
 
-    bfloat16 where the hardware multiplies in it, float16 on older GPUs, else float32.
+    bfloat16 where the hardware multiplies in it, float16 on older GPUs, else float32. Raises
+    ValueError for a name that is no precision.
     """
+    return _choice(wish, device)[0]
+
+
+def why_dtype(wish: str, device: torch.device) -> str:
+    """Say why `choose_dtype` takes what it takes."""
+    return _choice(wish, device)[1]
+
+
+def _choice(wish: str, device: torch.device) -> tuple[torch.dtype, str]:
     if wish not in DTYPES:
         raise ValueError(f"precision '{wish}' is none of {', '.join(DTYPES)}")
     if wish != "auto":
-        return getattr(torch, wish)
+        return getattr(torch, wish), "as asked"
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fast else torch.float16
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "this GPU multiplies in it"
+        return torch.float16, "this GPU does not multiply in bfloat16"
     if device.type == "cpu":
-        return torch.bfloat16 if _multiplies_bfloat16() else torch.float32
-    return torch.float16
+        if _multiplies_bfloat16():
+            return torch.bfloat16, "this processor multiplies in it"
+        return torch.float32, "this processor does not multiply in bfloat16"
+    return torch.float16, "the fastest here"
 
 
 def _multiplies_bfloat16() -> bool:

@@ -34,7 +34,7 @@ class Progress:
         """Take notice of an event."""
         match event:
             case RunStarted():
-                self._line(f"{event.graph}: {event.dtype} on {event.device}")
+                self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
             case NodeStarted() if not self.depth:
                 self._passing(f"{event.call.name} …")
             case NodeFinished() if event.call.node.effect:

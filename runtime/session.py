@@ -10,7 +10,7 @@ from .capture import record_on_cuda
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .files import Files
-from .place import choose_device, choose_dtype
+from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain
 from .provenance import Provenance
 from .remember import Remembering, recall
@@ -37,6 +37,7 @@ class Session:
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
+        self.why = why_dtype(dtype, self.device)
         self.listen = listen
         self.passes = tuple(passes)
         self.remembering = remembering
@@ -57,7 +58,7 @@ class Session:
         )
         machine = {"device": self.device, "dtype": self.dtype, "provenance": provenance}
         begin = time.perf_counter()
-        self._tell(RunStarted(graph.name, str(self.device), self.precision))
+        self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         keep = None
         if self.remembering:
             remember = self.remembering(plan, known)

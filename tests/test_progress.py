@@ -46,7 +46,7 @@ def test_plain_lines(graph):
     stream = io.StringIO()
     Session("cpu", "float32", Progress(stream))(graph)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "sum.yaml: float32 on cpu"
+    assert lines[0] == "sum.yaml: float32 on cpu (as asked)"
     assert lines[1].startswith("loop: 4 steps in 0.0 s (")
     assert lines[2] == "told: it is 10"
     assert lines[3] == "done in 0.0 s"

@@ -270,6 +270,24 @@ outputs: {sample: $sum}
     assert called == ["small", "other", "read", "large", "sum"]
 
 
+def test_what_leaves_nothing_behind_is_made_first():
+    source = """
+nodes:
+  shared: {node: begin, count: 1}
+  first: {node: network, sample: $shared, time: 1.0}
+  words: {node: text, words: 1}
+  own: {node: begin, count: 1}
+  read: {node: network, sample: $own, time: 1.0, text: $words}
+  both: {node: add, a: $first, b: $read}
+  sum: {node: add, a: $both, b: $shared}
+outputs: {sample: $sum}
+"""
+    plain, _ = run(source, ())
+    planned, called = run(source, ("late",))
+    assert torch.equal(plain, planned)
+    assert called == ["words", "own", "read", "shared", "first", "both", "sum"]
+
+
 def test_inputs_that_are_equal_make_calls_equal():
     source = """
 inputs: {one: 1.0, two: 2.0}

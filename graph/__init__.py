@@ -16,7 +16,7 @@ from .blocks import (
     values_of,
 )
 from .bundle import load_bundle, without_folder, without_folders
-from .errors import Finding, GraphError, Place, did_you_mean
+from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
 from .kinds import Ambient, Kind, Written, describe, kinds_of
@@ -24,9 +24,9 @@ from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_type_of, node_types
 from .order import in_order
 from .prune import has_effect, prune
-from .schema import graph_schema
+from .schema import graph_schema, input_schema
 from .sources import Source, came_from, digest_in_background, sources_of
-from .written import graph_files, written_inputs
+from .written import calls_of, written_inputs
 
 __all__ = [
     "Ambient",
@@ -51,15 +51,17 @@ __all__ = [
     "Value",
     "Written",
     "bind",
+    "calls_of",
     "came_from",
     "describe",
     "did_you_mean",
     "digest_in_background",
-    "graph_files",
     "graph_schema",
     "has_effect",
     "in_order",
+    "input_schema",
     "kinds_of",
+    "listed",
     "load",
     "load_bundle",
     "load_text",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter
 
+from .blocks import Input
 from .files import shipped_graphs
 from .kinds import describe
 from .literals import is_writable
@@ -57,6 +58,14 @@ def graph_schema(registry: Registry = registry) -> dict[str, Any]:
             **{f"node {name}": _call(kind) for name, kind in types.items()},
         },
     }
+
+
+def input_schema(entry: Input) -> dict[str, Any]:
+    """Describe what an input of a graph takes, as JSON Schema; its default included."""
+    found = _plain(entry.annotation)
+    words = [describe(entry.annotation), entry.help]
+    found = {**found, "description": "; ".join(word for word in words if word)}
+    return found if entry.required else {**found, "default": entry.default}
 
 
 def _block(types: Mapping[str, NodeType]) -> dict[str, Any]:
@@ -149,14 +158,16 @@ def _port(parameter: Parameter) -> dict[str, Any]:
 
 def _literal(annotation: Any) -> dict[str, Any] | None:
     """Describe what a file may write for a parameter; None where it can only be wired."""
-    if not is_writable(annotation):
-        return None
+    return _open(_plain(annotation)) if is_writable(annotation) else None
+
+
+def _plain(annotation: Any) -> dict[str, Any]:
     try:
         found = TypeAdapter(annotation).json_schema()
     except PydanticUserError:  # a type that JSON has no words for; loading the graph tells
         return {}
     found.pop("title", None)
-    return {} if "$defs" in found else _open(found)
+    return {} if "$defs" in found else found
 
 
 def _open(schema: dict[str, Any]) -> dict[str, Any]:

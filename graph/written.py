@@ -1,20 +1,13 @@
-"""Files around a graph: those that it is made of, and those that its effects write."""
+"""The files that the effects of a graph write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from .blocks import Block, Call, Graph, Reference
 from .errors import Finding, GraphError
 from .kinds import Written
-
-
-def graph_files(graph: Graph) -> set[Path]:
-    """List the files of the graph and of its subgraphs; a graph that was given as text has none."""
-    places = {call.place.file for call in _calls(graph.blocks)}
-    return {path for path in map(Path, places) if path.is_file()}
 
 
 def written_inputs(graph: Graph) -> list[str]:
@@ -24,7 +17,7 @@ def written_inputs(graph: Graph) -> list[str]:
     """
     names: list[str] = []
     findings: list[Finding] = []
-    for call in _calls(graph.blocks):
+    for call in calls_of(graph.blocks):
         for port, parameter in call.node.parameters.items():
             if not call.node.effect or not _is_written(parameter.annotation):
                 continue
@@ -43,12 +36,13 @@ def written_inputs(graph: Graph) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _calls(blocks: tuple[Block, ...]) -> Iterator[Call]:
+def calls_of(blocks: tuple[Block, ...]) -> Iterator[Call]:
+    """Walk over every call, also inside loops."""
     for block in blocks:
         if isinstance(block, Call):
             yield block
         else:
-            yield from _calls(block.body)
+            yield from calls_of(block.body)
 
 
 def _is_written(annotation: Any) -> bool:

@@ -20,6 +20,7 @@ VERBS = {
     "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
+    "serve": ("GRAPH [name=value ...]", "graphs as HTTP endpoints; what is set here is fixed"),
     "nodes": ("[NAME]", "list the node types, or describe one"),
     "schedulers": ("[NAME] [name=value ...]", "list the samplers, or print the rows of one"),
 }

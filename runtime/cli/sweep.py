@@ -12,9 +12,18 @@ from typing import Any, TextIO
 from graph import Finding, Graph, GraphError
 
 from ..session import Session
-from ..sweep import Outcome, Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
-from .shared import INTERRUPTED, OK, PARTIAL
-from .worker import Run, make_job, with_files
+from ..sweep import (
+    Outcome,
+    Row,
+    SweepFolder,
+    WorkerDied,
+    in_order_of_cost,
+    read_rows,
+    shard,
+    spread,
+)
+from .shared import FAILED, INTERRUPTED, OK, PARTIAL
+from .worker import Run, make_job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +49,9 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
             progress(outcome)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except WorkerDied as error:
+        print(error, file=sys.stderr)
+        code = FAILED
     lines = folder.summarise(rows)
     left = [line for line in lines if line["status"] != "done"]
     for line in left:
@@ -50,7 +62,7 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
 
 
 def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> Iterator[Outcome]:
-    job = make_job(given)
+    job = make_job(given, graph)
     if given.on == "here":
         return map(Run(Session(given.device, given.dtype), graph), rows)
     if processes := re.fullmatch(r"local:([1-9]\d*)", given.on):
@@ -67,7 +79,7 @@ def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> I
             raise _wrong(message, "pip install 'run-graph[ray]'") from error
         except ConnectionError as error:
             raise _wrong(f"--on {given.on}: {error}") from error
-        return spread(rows, count, partial(start, with_files(job, graph)), wait_for_actors)
+        return spread(rows, count, partial(start, job.travelling()), wait_for_actors)
     raise _wrong(f"--on: there is no '{given.on}'", "write local:2, ray or ray://HOST:10001")
 
 

@@ -2,16 +2,18 @@
 
 from .folder import SweepFolder
 from .rows import Row, in_order_of_cost, read_rows, shard, varied
-from .spread import Outcome, Worker, spread
-from .work import run_row
+from .spread import Outcome, Worker, WorkerDied, spread
+from .work import run_files, run_row
 
 __all__ = [
     "Outcome",
     "Row",
     "SweepFolder",
     "Worker",
+    "WorkerDied",
     "in_order_of_cost",
     "read_rows",
+    "run_files",
     "run_row",
     "shard",
     "spread",

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from typing import cast
 
 from .rows import Row
-from .spread import Outcome, Worker
+from .spread import Outcome, Worker, WorkerDied
 
 Run = Callable[[Row], Outcome]
 
@@ -31,11 +31,11 @@ class ProcessWorker:
             self.connection.send(row)
 
     def receive(self) -> Outcome | None:
-        """Take what became of the row; None if the process died."""
+        """Take what the process has to say; raises WorkerDied."""
         try:
-            return cast("Outcome", self.connection.recv())
-        except (EOFError, ConnectionResetError):
-            return None
+            return cast("Outcome | None", self.connection.recv())
+        except (EOFError, ConnectionResetError) as error:
+            raise WorkerDied("a process of the sweep died: what it said stands above") from error
 
     def stop(self) -> None:
         """Let the process end once it has nothing to do."""
@@ -43,7 +43,7 @@ class ProcessWorker:
 
 
 def wait_for_processes(workers: Sequence[Worker]) -> Sequence[Worker]:
-    """Wait until some processes have an outcome, or died."""
+    """Wait until some processes have something to say, or died."""
     processes = cast("Sequence[ProcessWorker]", workers)
     ready = wait([worker.connection for worker in processes])
     return [worker for worker in processes if worker.connection in ready]
@@ -53,5 +53,6 @@ def _work(prepare: Callable[[int], Run], number: int, connection: Connection) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the rows
     run = prepare(number)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(None)
         while True:  # until the other end is closed, also because its process was killed
             connection.send(run(cast("Row", connection.recv())))

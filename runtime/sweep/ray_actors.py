@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from .rows import Row
-from .spread import Outcome, Worker
+from .spread import Outcome, Worker, WorkerDied
 
 Run = Callable[[Row], Outcome]
 
@@ -36,30 +36,30 @@ def connect(address: str) -> tuple[int, Callable[[Callable[[int], Run], int], Wo
 
 
 def wait_for_actors(workers: Sequence[Worker]) -> Sequence[Worker]:
-    """Wait until some actors have an outcome, or died."""
+    """Wait until some actors have something to say, or died."""
     actors = cast("Sequence[RayWorker]", workers)
-    ready, _ = actors[0].ray.wait([actor.outcome for actor in actors])
-    return [actor for actor in actors if actor.outcome in ready]
+    ready, _ = actors[0].ray.wait([actor.said for actor in actors])
+    return [actor for actor in actors if actor.said in ready]
 
 
 class RayWorker:
-    """An actor that runs rows; that its node is lost shows when an outcome is received."""
+    """An actor that runs rows; that its machine is lost shows when it should say something."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self.ray = ray
         self.actor = actor
-        self.outcome: Any = None
+        self.said: Any = actor.is_ready.remote()
 
     def send(self, row: Row) -> None:
         """Begin a row."""
-        self.outcome = self.actor.run.remote(row)
+        self.said = self.actor.run.remote(row)
 
     def receive(self) -> Outcome | None:
-        """Take what became of the row; None if the actor died, or its node did."""
+        """Take what the actor has to say; raises WorkerDied, also if its machine is lost."""
         try:
-            return cast("Outcome", self.ray.get(self.outcome))
-        except self.ray.exceptions.RayError:
-            return None
+            return cast("Outcome | None", self.ray.get(self.said))
+        except self.ray.exceptions.RayError as error:
+            raise WorkerDied(f"a Ray actor of the sweep died: {error}") from error
 
     def stop(self) -> None:
         """End the actor, whatever it does."""
@@ -71,6 +71,9 @@ class _Actor:
 
     def __init__(self, prepare: Callable[[int], Run], number: int) -> None:
         self._run = prepare(number)
+
+    def is_ready(self) -> None:
+        """Answer once it is made."""
 
     def run(self, row: Row) -> Outcome:
         """Run a row."""

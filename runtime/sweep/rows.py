@@ -18,7 +18,6 @@ from graph import (
     GraphError,
     bind,
     did_you_mean,
-    graph_files,
     parse_inputs,
     parse_value,
     written_inputs,
@@ -57,7 +56,7 @@ def read_rows(
     if taken := sorted(named & set(written)):
         message = f"input '{taken[0]}' names a file, and a sweep names the files itself"
         raise GraphError([Finding(None, message, f"leave {taken[0]} out")])
-    digest = _graph_digest(graph)
+    digest = _name("".join(file.text for file in graph.files))
     rows: dict[str, Row] = {}
     for number, (line, point) in enumerate(itertools.product(lines, points), 1):
         row = _row(graph, digest, number, {**fixed, **line, **point}, written)
@@ -108,14 +107,6 @@ def _name(text: str) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _graph_digest(graph: Graph) -> str:
-    """Digest the texts of the graph and of its subgraphs, wherever they lie."""
-    digest = hashlib.sha256(graph.source.encode())
-    for text in sorted(file.read_bytes() for file in graph_files(graph)):
-        digest.update(text)
-    return digest.hexdigest()
 
 
 def _read_table(graph: Graph, table: Path) -> Iterator[Cells]:

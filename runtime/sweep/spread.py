@@ -22,6 +22,10 @@ class Outcome:
     error: str = ""
 
 
+class WorkerDied(Exception):
+    """A worker is no more: killed, out of memory, or its machine lost."""
+
+
 class Worker(Protocol):
     """What runs one row after the other, elsewhere, and may die of it."""
 
@@ -30,7 +34,10 @@ class Worker(Protocol):
         ...
 
     def receive(self) -> Outcome | None:
-        """Take what became of the row; None if the worker died."""
+        """Take what the worker has to say: None once it is ready, then an outcome for each row.
+
+        Raises WorkerDied.
+        """
         ...
 
     def stop(self) -> None:
@@ -39,7 +46,7 @@ class Worker(Protocol):
 
 
 Wait = Callable[[Sequence[Worker]], Sequence[Worker]]
-"""Waits until some of the workers have an outcome, or died, and gives these."""
+"""Waits until some of the workers have something to say, or died, and gives these."""
 
 
 def spread(
@@ -47,36 +54,47 @@ def spread(
 ) -> Iterator[Outcome]:
     """Run rows on `count` workers and give each outcome as it comes, in any order.
 
-    `start` makes the worker of a number. A dead worker is replaced, and its row goes to the next
-    that is free; after three workers died of it, that is the row's outcome.
+    A row is given only to a worker that is ready, so that none waits for a machine that may never
+    come. A dead worker is replaced, and its row goes to the next that is free; after three workers
+    died of it, that is the row's outcome. `start` is told a number below `count` that no living
+    worker has. Raises WorkerDied if they die before they are ready.
     """
     waiting = deque((row, 1) for row in rows)
-    idle: dict[int, Worker] = {}
-    busy: dict[int, tuple[Worker, Row, int]] = {}
-    free = list(range(min(count, len(waiting))))
+    tasks: dict[Worker, tuple[Row, int] | None] = {}
+    numbers: dict[Worker, int] = {}
+
+    def add(number: int) -> None:
+        worker = start(number)
+        tasks[worker], numbers[worker] = None, number
+
+    died_unready = 0
     try:
-        while waiting or busy:
-            while waiting and (idle or free):
-                number, worker = idle.popitem() if idle else (free[0], start(free.pop(0)))
-                row, attempt = waiting.popleft()
-                busy[number] = worker, row, attempt
-                worker.send(row)
-            ready = wait([worker for worker, _, _ in busy.values()])
-            for number, (worker, row, attempt) in list(busy.items()):
-                if worker not in ready:
+        for number in range(min(count, len(waiting))):
+            add(number)
+        while waiting or any(tasks.values()):
+            for worker in wait(list(tasks)):
+                task = tasks.pop(worker)
+                try:
+                    outcome = worker.receive()
+                except WorkerDied:
+                    worker.stop()
+                    died_unready = 0 if task else died_unready + 1
+                    if died_unready == ATTEMPTS:
+                        raise
+                    if task and task[1] < ATTEMPTS:
+                        waiting.appendleft((task[0], task[1] + 1))
+                    elif task:
+                        yield Outcome(task[0], {}, 0.0, f"{ATTEMPTS} workers died of this row")
+                    if waiting:
+                        add(numbers[worker])
                     continue
-                del busy[number]
-                outcome = worker.receive()
-                if outcome is not None:
-                    idle[number] = worker
-                    yield outcome
-                    continue
-                worker.stop()
-                free.append(number)
-                if attempt < ATTEMPTS:
-                    waiting.appendleft((row, attempt + 1))
+                if waiting:
+                    tasks[worker] = task = waiting.popleft()
+                    worker.send(task[0])
                 else:
-                    yield Outcome(row, {}, 0.0, f"{ATTEMPTS} workers died of this row, one by one")
+                    worker.stop()
+                if outcome is not None:
+                    yield outcome
     finally:
-        for worker in [*idle.values(), *(worker for worker, _, _ in busy.values())]:
+        for worker in tasks:
             worker.stop()

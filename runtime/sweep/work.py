@@ -1,8 +1,10 @@
-"""One row of a sweep: a run whose files come back as bytes."""
+"""A run whose files come back as bytes, so that they can travel."""
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from graph import Graph, GraphError, written_inputs
 
@@ -13,19 +15,19 @@ from .spread import Outcome
 
 
 def run_row(session: Session, graph: Graph, row: Row) -> Outcome:
-    """Run a row and read the files that it wrote; a failure is an outcome, too."""
+    """Run a row of a sweep; a failure is an outcome, too."""
     begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="run-graph-") as folder:
-        try:
-            session(graph, **row.inputs, **_files(graph, Path(folder)))
-        except (GraphError, RunError, MemoryError) as error:
-            message = str(error) or type(error).__name__
-            return Outcome(row, {}, time.perf_counter() - begin, message)
-        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
-    return Outcome(row, files, time.perf_counter() - begin)
+    try:
+        files, error = run_files(session, graph, row.inputs), ""
+    except (GraphError, RunError, MemoryError) as failure:
+        files, error = {}, str(failure) or type(failure).__name__
+    return Outcome(row, files, time.perf_counter() - begin, error)
 
 
-def _files(graph: Graph, folder: Path) -> dict[str, str]:
-    """Name the files that a run writes as the graph would; without a name of its own, as PNG."""
+def run_files(session: Session, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, bytes]:
+    """Run a graph and give the files that it writes, by the names that it would give them."""
     names = {name: graph.inputs[name].default or f"{name}.png" for name in written_inputs(graph)}
-    return {name: str(folder / Path(path).name) for name, path in names.items()}
+    with tempfile.TemporaryDirectory(prefix="run-graph-") as folder:
+        paths = {name: str(Path(folder) / Path(path).name) for name, path in names.items()}
+        session(graph, **inputs, **paths)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}

@@ -1,0 +1,82 @@
+"""`run-graph serve`: graphs as HTTP endpoints."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from graph import Finding, Graph, GraphError, load, parse_inputs
+
+from .shared import OK, WRONG
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take graphs, what callers shall not set, and where to listen."""
+    option = parser.add_argument
+    option("words", nargs="+", metavar="GRAPH [name=value ...]", help="what is set here is fixed")
+    option("--upload", action="append", default=[], metavar="NAME",
+           help="an input that names a file: callers send the file")  # fmt: skip
+    option("--limit", action="append", default=[], metavar="NAME=MAX",
+           help="the largest number; of steps 150, pixels 2048, count 8")  # fmt: skip
+    option("--queue", type=int, default=16, help="how many runs may wait")
+    option("--host", default="127.0.0.1")
+    option("--port", type=int, default=8000)
+    option("--device", default="auto")
+    option("--dtype", default="auto")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Serve until interrupted. Beyond this machine, RUN_GRAPH_TOKEN must hold a token."""
+    try:
+        import uvicorn
+
+        from ..serve import LIMITS, Queue, make_app, serve_graph
+    except ModuleNotFoundError as error:
+        message = f"serve: {error.name} is not installed"
+        raise GraphError([Finding(None, message, "pip install 'run-graph[serve]'")]) from error
+    token = os.environ.get("RUN_GRAPH_TOKEN")
+    if given.host not in LOOPBACK and not token:
+        message = f"whoever reaches {given.host} could use this server"
+        raise GraphError([Finding(None, message, "set RUN_GRAPH_TOKEN, which callers must send")])
+    limits = LIMITS | dict(map(_limit, given.limit))
+    uploads = frozenset(given.upload)
+    graphs = {
+        graph.name: serve_graph(graph, fixed, limits, uploads)
+        for graph, fixed in _graphs(given.words)
+    }
+    try:
+        queue = Queue(given.device, given.dtype, given.queue)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    app = make_app(graphs, queue, token)
+    try:
+        uvicorn.run(app, host=given.host, port=given.port, log_level="warning" if token else "info")
+    finally:
+        queue.close()
+    return OK
+
+
+def _graphs(words: list[str]) -> list[tuple[Graph, dict[str, Any]]]:
+    """Read `GRAPH name=value ... GRAPH name=value ...`."""
+    groups: list[list[str]] = []
+    for word in words:
+        if "=" not in word:
+            groups.append([word])
+        elif not groups:
+            raise GraphError([Finding(None, f"'{word}' stands before any graph")])
+        else:
+            groups[-1].append(word)
+    graphs = [(load(name), settings) for name, *settings in groups]
+    return [(graph, parse_inputs(graph, settings)) for graph, settings in graphs]
+
+
+def _limit(word: str) -> tuple[str, float]:
+    name, _, most = word.partition("=")
+    try:
+        return name, float(most)
+    except ValueError as error:
+        message = f"--limit: '{word}' does not name an input and its largest number"
+        raise GraphError([Finding(None, message, "write steps=50")]) from error

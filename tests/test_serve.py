@@ -1,0 +1,242 @@
+"""Graphs over HTTP: what callers may set, the queue, cancelling, refusals."""
+
+import base64
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field
+
+from graph import GraphError, Registry, Written, load_text
+
+pytest.importorskip("starlette", reason="the extra [serve] is not installed")
+from starlette.testclient import TestClient
+
+from runtime.serve import LIMITS, Queue, make_app, serve_graph
+
+GRAPH = """# Write words that grow.
+inputs: {words: hello, steps: 2, source: , output: words.txt}
+nodes:
+  other:   {node: read_words, path: $source}
+  numbers: {node: count, steps: $steps}
+  grown:
+    for:   {number: $numbers}
+    carry: {text: {from: $words, then: $more}}
+    nodes:
+      more: {node: add, text: $text, other: $other}
+  saved:   {node: write_words, words: $grown.text, path: $output}
+"""
+gate = threading.Event()
+
+
+def a_graph():
+    registry = Registry()
+
+    @registry.node(reads=lambda path: [Path(path)])
+    def read_words(path: str) -> str:
+        """Read."""
+        return Path(path).read_text()
+
+    @registry.node
+    def count(steps: Annotated[int, Field(ge=1)]) -> list[int]:
+        """Count."""
+        return list(range(steps))
+
+    @registry.node
+    def add(text: str, other: str) -> str:
+        """Add."""
+        if text == "refuse":
+            raise ValueError("these words are refused")
+        if text == "break":
+            raise RuntimeError("broken")
+        if text.startswith("wait"):
+            gate.wait(20)
+        return text + other
+
+    @registry.node(effect=True)
+    def write_words(words: str, path: Annotated[str, Written()]) -> Path:
+        """Write."""
+        Path(path).write_text(words)
+        return Path(path)
+
+    return load_text(GRAPH, "words", registry)
+
+
+@pytest.fixture(scope="module")
+def queue():
+    made = Queue("cpu", "float32", room=2)
+    yield made
+    gate.set()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def client(queue):
+    served = serve_graph(a_graph(), {}, LIMITS, frozenset({"source"}))
+    app = make_app({"words": served}, queue, None)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def upload(text: str) -> str:
+    return "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
+
+
+def ask(client, headers=None, **inputs):
+    return client.post("/graphs/words", json={"source": upload("!"), **inputs}, headers=headers)
+
+
+def until(client, run: str, *status: str) -> dict:
+    for _ in range(400):
+        told = client.get(f"/runs/{run}").json()
+        if told["status"] in status:
+            return told
+        time.sleep(0.02)
+    raise AssertionError(told)
+
+
+def test_a_run_answers_with_its_file(client):
+    found = ask(client, words="a", steps=3)
+    assert (found.status_code, found.text) == (200, "a!!!")
+    assert found.headers["content-type"].startswith("text/plain")
+
+
+def test_or_with_json_where_that_is_accepted(client):
+    found = ask(client, words="a", headers={"accept": "application/json"}).json()
+    assert found["status"] == "done"
+    assert base64.b64decode(found["files"][0]["data"]) == b"a!!"
+    assert found["files"][0]["name"] == "words.txt"
+
+
+def test_or_at_once_with_where_to_look(client):
+    asked = ask(client, words="a", headers={"prefer": "respond-async"})
+    assert asked.status_code == 202
+    with client.stream("GET", f"{asked.headers['location']}/events") as events:
+        told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
+    assert told[-1]["status"] == "done"
+    assert told[-1]["files"] == ["words.txt"]
+    assert client.get(f"{asked.headers['location']}/files/words.txt").text == "a!!"
+    assert client.get(f"{asked.headers['location']}/files/other.txt").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"wrds": "a"}, "input 'wrds' is not for callers to set"),
+        ({"output": "/etc/passwd"}, "input 'output' is not for callers to set"),
+        ({"source": "/etc/passwd"}, "input 'source' takes a file as a data URL"),
+        ({"source": "data:text/plain;base64,%"}, "input 'source' is no base64"),
+        ({"steps": 0}, "input 'steps' must be at least 1, found 0"),
+        ({"steps": 151}, "input 'steps' is at most 150 on this server, found 151"),
+        ({"words": 3}, "input 'words' takes str, found 3"),
+        ({"words": "a" * 10_001}, "input 'words' takes at most 10000 characters, found 10001"),
+        ({"words": "refuse"}, "these words are refused"),
+    ],
+)
+def test_what_callers_may_not_set_is_refused(client, inputs, message):
+    found = ask(client, **inputs)
+    assert found.status_code == 422
+    assert message in found.json()["error"]
+
+
+def test_every_mistake_is_told_at_once(client):
+    found = ask(client, wrds="a", steps=151).json()["findings"]
+    assert [each["help"] for each in found] == ["did you mean 'words'?", None]
+
+
+def test_what_breaks_in_the_graph_is_the_servers(client):
+    found = ask(client, words="break")
+    assert found.status_code == 500
+    assert "RuntimeError: broken" in found.json()["error"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"\xff", b'"a"', b"[" * 100_000])
+def test_a_body_that_is_no_object_is_refused(client, body):
+    assert client.post("/graphs/words", content=body).status_code == 400
+
+
+def test_a_body_that_is_too_large_is_refused(client):
+    assert client.post("/graphs/words", content=b" " * (17 << 20)).status_code == 413
+
+
+def test_an_unknown_graph_or_run_is_not_found(client):
+    assert client.post("/graphs/other", json={}).json()["error"] == "the graphs here are words"
+    assert client.get("/runs/none").status_code == 404
+
+
+def test_a_full_queue_says_so_and_what_waits_can_be_cancelled(client, queue):
+    gate.clear()
+    later = {"prefer": "respond-async"}
+    running = ask(client, words="wait", headers=later).json()["id"]
+    until(client, running, "running")
+    waiting = [ask(client, words=f"{n}", headers=later).json()["id"] for n in range(2)]
+    refused = ask(client, words="too many")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+    assert refused.json()["error"] == "2 runs wait already"
+    assert client.delete(f"/runs/{waiting[0]}").json()["status"] == "cancelled"
+    client.delete(f"/runs/{running}")
+    gate.set()
+    assert until(client, running, "cancelled")["step"] == 1  # after the step it was in
+    assert until(client, waiting[1], "done")["files"] == ["words.txt"]
+
+
+def test_the_server_tells_its_health_and_counts(client):
+    assert client.get("/health").json() == {"status": "ok"}
+    assert ask(client, words="a").status_code == 200
+    text = client.get("/metrics").text
+    assert 'run_graph_runs_total{graph="words",status="done"}' in text
+    assert "run_graph_queue_length 0" in text
+
+
+def test_the_api_is_described(client):
+    post = client.get("/openapi.json").json()["paths"]["/graphs/words"]["post"]
+    schema = post["requestBody"]["content"]["application/json"]["schema"]
+    assert list(schema["properties"]) == ["words", "steps", "source"]
+    assert schema["properties"]["steps"]["minimum"] == 1
+    assert schema["properties"]["steps"]["maximum"] == 150
+    assert schema["required"] == ["source"]
+    assert "Write words that grow." in client.get("/").text
+
+
+def test_pages_of_other_sites_cannot_call(client):
+    assert client.get("/health", headers={"host": "evil.example"}).status_code == 403
+    assert client.get("/health", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/health", headers={"origin": "http://127.0.0.1:8000"}).status_code == 200
+
+
+def test_with_a_token_only_its_bearer_may_call(queue):
+    served = serve_graph(a_graph(), {}, LIMITS, frozenset({"source"}))
+    with TestClient(make_app({"words": served}, queue, "secret")) as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/openapi.json").status_code == 401
+        wrong = {"authorization": "Bearer Secret"}
+        assert client.get("/openapi.json", headers=wrong).status_code == 401
+        right = {"authorization": "Bearer secret"}
+        assert client.get("/openapi.json", headers=right).status_code == 200
+
+
+def test_an_input_that_names_a_file_must_be_fixed_or_uploaded():
+    with pytest.raises(GraphError) as refused:
+        serve_graph(a_graph(), {}, LIMITS, frozenset())
+    assert "'words' reads a file that input 'source' names" in str(refused.value)
+    assert "help: give source=... or --upload source" in str(refused.value)
+    assert "source" not in serve_graph(a_graph(), {"source": "a.txt"}, LIMITS, frozenset()).open
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(["words", "steps", "source", "x"]), ANYTHING))
+def test_no_body_breaks_the_server(client, body):
+    content = json.dumps(body).encode()
+    assert client.post("/graphs/words", content=content).status_code in (200, 422)

@@ -12,6 +12,7 @@ from .fitting import (
     expect_channels,
     expect_own_control,
     expect_own_features,
+    expect_own_picture,
     expect_same_size,
     text_width,
 )
@@ -19,6 +20,7 @@ from .kinds import (
     AdapterFeatures,
     ClassLabel,
     Control,
+    ImagePrompt,
     Latents,
     PictureSize,
     PooledText,
@@ -50,6 +52,7 @@ def unet(
     ] = None,
     control: Control | None = None,
     adapter: AdapterFeatures | None = None,
+    image_prompt: ImagePrompt | None = None,
 ) -> Prediction:
     """Predict the noise in a sample, in the network's precision; the result is float32.
 
@@ -63,6 +66,7 @@ def unet(
         told = {
             "text": text, "pooled_text": pooled_text, "size": size,
             "guidance_scale": guidance_scale, "control": control, "adapter": adapter,
+            "image_prompt": image_prompt,
         }  # fmt: skip
         surplus = [f"`{name}`" for name, value in told.items() if value is not None]
         if surplus:
@@ -73,6 +77,9 @@ def unet(
         label = None if class_label is None else for_each(class_label, sample, "class labels")
         return model(inputs, timestep, label).float()
     told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
+    if image_prompt is not None:
+        told = told._replace(picture=for_each(image_prompt, sample, "image prompts").to(dtype))
+    expect_own_picture(model, image_prompt)
     text = fitting_text(model.config, text, sample).to(dtype)
     if control is not None:
         expect_own_control(model, control)

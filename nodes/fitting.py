@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .models import Residuals, UNet
+from .models import Residuals, UNet, UNet2DConditionModel
 
 # The width of the text that networks read, and whose they are.
 FAMILIES = {
@@ -56,6 +56,23 @@ def expect_own_features(model: UNet, features: Sequence[Tensor]) -> None:
         raise ValueError(
             f"`adapter` is for levels of {_listed(found)} channels, this network's have "
             f"{_listed(expected)}: is the adapter of another family?"
+        )
+
+
+def expect_own_picture(model: UNet2DConditionModel, image_prompt: Tensor | None) -> None:
+    """Raise ValueError for a picture that a network does not read, or reads otherwise."""
+    expected, found = model.picture_tokens, 0 if image_prompt is None else image_prompt.shape[1]
+    if expected and not found:
+        raise ValueError("this network has an IP-Adapter and reads a picture: wire `image_prompt`")
+    if found and not expected:
+        raise ValueError(
+            "this network reads no picture: leave out `image_prompt`, or give it an IP-Adapter "
+            "by `apply_ip_adapter`"
+        )
+    if found != expected:
+        raise ValueError(
+            f"`image_prompt` has {found} tokens, the IP-Adapter of this network {expected}: "
+            "is the picture read by another one?"
         )
 
 

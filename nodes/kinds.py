@@ -38,6 +38,8 @@ PooledText = Annotated[Tensor, Kind("pooled text", "B D")]
 PictureSize = Annotated[Tensor, Kind("picture size", "B N")]
 """The numbers of a picture's size and crop that SDXL's networks are told."""
 ClassLabel = Annotated[Tensor, Kind("class label", "B")]
+ImagePrompt = Annotated[Tensor, Kind("image prompt", "B N D")]
+"""Pictures as an IP-Adapter puts them before a network, beside a text."""
 Latents = Annotated[Tensor, Kind("latents", "B C H W")]
 """What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is none."""
 Timestep = Annotated[Tensor, Kind("timestep")]

@@ -13,8 +13,8 @@ from graph import node
 from .kinds import Device, Dtype, Image
 from .load import Digest, Model, build_network, find_part, part_files
 from .models import CLIPVisionModel
+from .vision import as_clip_sees
 
-_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _STRICTER = 0.01  # by so much for a picture that is near a special concept
 _CONCEPTS, _SPECIAL = 17, 3
 
@@ -87,19 +87,6 @@ def check_safety(checker: SafetyChecker, image: Image) -> CheckedImage:
     """Black out the pictures that the safety checker flags, and say which."""
     weight = checker.visual_projection.weight
     side = checker.vision_model.config.image_size
-    pictures = _as_clip_sees(image.float(), side).to(weight.device, weight.dtype)
+    pictures = as_clip_sees(image.float(), side).to(weight.device, weight.dtype)
     flagged = checker(pictures).to(image.device)
     return CheckedImage(image.masked_fill(flagged[:, None, None, None], 0), flagged)
-
-
-def _as_clip_sees(image: Tensor, side: int) -> Tensor:
-    """Scale the shorter side of pictures to `side`, cut out the middle, and normalise."""
-    height, width = image.shape[-2:]
-    scaled = [max(side, side * length // min(height, width)) for length in (height, width)]
-    image = F.interpolate(image, scaled, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = ((length - side) // 2 for length in scaled)
-    image = image[..., top : top + side, left : left + side]
-    mean, deviation = (
-        torch.tensor(values, device=image.device)[:, None, None] for values in (_MEAN, _DEVIATION)
-    )
-    return (image - mean) / deviation

@@ -6,7 +6,8 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image as Picture
 from transformers import CLIPConfig, CLIPImageProcessor
 
-from nodes.safety import _as_clip_sees, check_safety, load_safety_checker
+from nodes.safety import check_safety, load_safety_checker
+from nodes.vision import as_clip_sees
 
 CPU = torch.device("cpu")
 VISION = {
@@ -37,7 +38,7 @@ def pictures(count):
 def test_the_oracle_flags_the_same_pictures(checkers, special):
     theirs, folder = checkers
     images = pictures(24)
-    seen = _as_clip_sees(images, 56)
+    seen = as_clip_sees(images, 56)
     # Limits between the pictures, so that some are flagged and some are not.
     with torch.no_grad():
         found = theirs.visual_projection(theirs.vision_model(seen).pooler_output)
@@ -65,7 +66,7 @@ def test_clip_sees_what_its_processor_gives(size):
     image = torch.nn.functional.interpolate(coarse, size, mode="bilinear").mul(255).round()
     picture = Picture.fromarray(image[0].byte().permute(1, 2, 0).numpy())
     expected = processor(picture, return_tensors="pt")["pixel_values"]
-    difference = (_as_clip_sees(image / 255, 56) - expected).abs().max().item() * 0.27 * 255
+    difference = (as_clip_sees(image / 255, 56) - expected).abs().max().item() * 0.27 * 255
     print(f"largest difference {difference:.2f} levels of 255")
     assert difference <= 2
 

@@ -4,9 +4,16 @@ from .autoencoder import Autoencoder
 from .autoencoder_kl import AutoencoderKL
 from .autoencoder_tiny import AutoencoderTiny
 from .clip_text import CLIPTextModel
-from .clip_vision import CLIPVisionModel
+from .clip_vision import CLIPVisionModel, CLIPVisionModelWithProjection
 from .conditioning import ConditioningConfig, Conditions
 from .controlnet import ControlNetModel
+from .ip_adapter import (
+    ImageProjection,
+    Resampler,
+    image_projection,
+    text_attentions,
+    with_picture,
+)
 from .layers import sinusoid
 from .packed import pack
 from .perturbed import with_balance, with_own_pixels, without_blocks
@@ -23,9 +30,12 @@ __all__ = [
     "AutoencoderTiny",
     "CLIPTextModel",
     "CLIPVisionModel",
+    "CLIPVisionModelWithProjection",
     "ConditioningConfig",
     "Conditions",
     "ControlNetModel",
+    "ImageProjection",
+    "Resampler",
     "Residuals",
     "Skeleton",
     "T2IAdapter",
@@ -33,11 +43,14 @@ __all__ = [
     "UNet2DConditionModel",
     "UNet2DModel",
     "Weighted",
+    "image_projection",
     "pack",
     "sinusoid",
+    "text_attentions",
     "with_balance",
     "with_layers",
     "with_own_pixels",
+    "with_picture",
     "with_weight",
     "without_blocks",
 ]

@@ -21,12 +21,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
-        queries, keys, values = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N width/heads
-            for part in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
-        mixed = self.mix(queries, keys, values)
-        return self.to_out[0](mixed.transpose(1, 2).flatten(2))  # B N width
+        parts = (self.to_q(x), self.to_k(context), self.to_v(context))
+        return self.joined(self.mix(*map(self.by_head, parts)))
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """Split (B, N, width) into (B, heads, N, width / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def joined(self, mixed: Tensor) -> Tensor:
+        """Join what the heads give to the output (B, N, width)."""
+        return self.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
 class SpatialAttention(Attention):

@@ -20,6 +20,7 @@ class CLIPVisionConfig(CLIPConfig):
     num_channels: int = 3
     image_size: int = 224
     patch_size: int = 32
+    projection_dim: int = 512
 
 
 class VisionEmbeddings(nn.Module):
@@ -55,5 +56,26 @@ class CLIPVisionModel(nn.Module):
         return cls(read_clip_config(CLIPVisionConfig, config))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        *_, states = self.encoder(self.pre_layrnorm(self.embeddings(pictures)))
-        return self.post_layernorm(states[:, 0])
+        return self.post_layernorm(self.states(pictures)[-1][:, 0])
+
+    def states(self, pictures: Tensor) -> list[Tensor]:
+        """Give the states (B, 1+N, D) before the first and after every layer."""
+        return self.encoder(self.pre_layrnorm(self.embeddings(pictures)))
+
+
+class CLIPVisionModelWithProjection(nn.Module):
+    """Looks at pictures (B, C, side, side): gives each as a whole in the room of texts (B, D)."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_model = CLIPVisionModel(config)
+        self.visual_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the network of a parsed `config.json`, weights as torch initialises them."""
+        return cls(read_clip_config(CLIPVisionConfig, config))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.visual_projection(self.vision_model(pictures))

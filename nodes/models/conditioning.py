@@ -77,12 +77,14 @@ class Conditions(NamedTuple):
     pooled_text: the text as one vector (B, D)
     size: numbers of the picture's size and crop (B, 6), or (B, 5) for the refiner
     guidance: the guidance scale, embedded (B, D), for networks that were distilled with it
+    picture: tokens of a picture (B, N, D), for networks with an IP-Adapter
     """
 
     class_label: Tensor | None = None
     pooled_text: Tensor | None = None
     size: Tensor | None = None
     guidance: Tensor | None = None
+    picture: Tensor | None = None
 
 
 class Embeddings(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from .conditioning import ConditioningConfig, Conditions, Depths, embed_conditions, make_embeddings
@@ -48,6 +49,7 @@ class UNet2DConditionModel(UNet):
     """Predicts the noise in latents (B, C, H, W) at a timestep, given a text (B, N, width)."""
 
     config: UNet2DConditionModelConfig
+    picture_tokens = 0  # how many tokens of a picture it reads behind those of the text
 
     def __init__(self, config: UNet2DConditionModelConfig) -> None:
         super().__init__(config, TEXT_KINDS, config.attention, config.middle)
@@ -84,4 +86,6 @@ class UNet2DConditionModel(UNet):
         time = self.embed_time(timestep, sample, guidance)
         time = embed_conditions(self, time, conditions)
         text = text if self.encoder_hid_proj is None else self.encoder_hid_proj(text)
+        if conditions.picture is not None:
+            text = torch.cat((text, conditions.picture), dim=1)
         return self.predict(sample, time, text, control, adapter)

@@ -13,6 +13,7 @@ from .find import (
     read_config,
 )
 from .folder import find_tokenizer, open_checkpoint, read_tokenizer, small_files
+from .ip_adapter import open_ip_adapter
 from .key_names_unet import unet_names
 from .load import load_weights
 from .lora import Change, Changes, layer_names, read_lora
@@ -43,6 +44,7 @@ __all__ = [
     "matching_families",
     "only_part",
     "open_checkpoint",
+    "open_ip_adapter",
     "open_tensors",
     "read_config",
     "read_lora",

@@ -125,6 +125,8 @@ def _open_pickle(file: Path) -> dict[str, StoredTensor]:
     words = values.get("string_to_param")  # a textual inversion of AUTOMATIC1111's web UI
     if isinstance(words, dict):
         values = {f"string_to_param.{name}": value for name, value in words.items()}
+    if values.keys() == {"image_proj", "ip_adapter"}:  # an IP-Adapter
+        values = {f"{part}.{name}": it for part in values for name, it in values[part].items()}
     return {
         name: StoredTensor(file, tuple(value.shape), value.dtype, partial(_same, value))
         for name, value in values.items()

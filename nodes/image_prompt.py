@@ -11,8 +11,8 @@ from graph import came_from, node
 
 from .fitting import text_width
 from .kinds import Device, Dtype, Image, ImagePrompt
-from .load import Digest, Model, build_network, find_part
-from .lora import find_small_file
+from .load import Digest, Model, build_network, check_digests, find_part, part_files
+from .lora import find_small_file, small_files
 from .models import (
     CLIPVisionModelWithProjection,
     ImageProjection,
@@ -24,7 +24,7 @@ from .models import (
     with_picture,
 )
 from .vision import as_clip_sees
-from .weights import StoredTensor, load_weights, open_ip_adapter
+from .weights import Component, StoredTensor, open_ip_adapter
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class IPAdapter:
     layers: list[tuple[Tensor, Tensor]]
 
 
-@node
+@node(reads=part_files)
 def load_image_encoder(
     model: Model,
     device: Device,
@@ -54,7 +54,7 @@ def load_image_encoder(
     return build_network(CLIPVisionModelWithProjection.from_config, found, device, dtype)
 
 
-@node
+@node(reads=small_files)
 def load_ip_adapter(
     model: Model,
     device: Device,
@@ -66,14 +66,13 @@ def load_ip_adapter(
     sha256: Digest = None,
 ) -> IPAdapter:
     """Load an IP-Adapter, or an IP-Adapter Plus, for Stable Diffusion 1, 2 or XL."""
-    path = find_small_file(model, file, revision, sha256)
+    path = find_small_file(model, file, revision)
+    check_digests([path], sha256)
     stored = open_ip_adapter(path)
-    with torch.device("meta"):
-        projection = image_projection({name: it.shape for name, it in stored.projection.items()})
-    if device.type == "meta":
-        projection.to(dtype)
-    else:
-        load_weights(projection, stored.projection, device, dtype)
+    shapes = {name: tensor.shape for name, tensor in stored.projection.items()}
+    projection = build_network(
+        lambda _: image_projection(shapes), Component({}, stored.projection), device, dtype
+    )
     layers = [
         (_read(keys, device, dtype), _read(values, device, dtype)) for keys, values in stored.layers
     ]

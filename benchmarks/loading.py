@@ -63,8 +63,7 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
     if who == "ours":
         from transformers import CLIPTextModel  # noqa: F401  (imports are not counted)
 
-        from nodes.load import load_unet, load_vae
-        from nodes.schedule import load_scheduler_config
+        from nodes.load import load_scheduler_config, load_unet, load_vae
         from nodes.text import load_text_encoder, load_tokenizer
 
         device = torch.device("cpu")

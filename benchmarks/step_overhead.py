@@ -83,7 +83,7 @@ def ours(name: str, steps: int, cond: Tensor, uncond: Tensor) -> Callable[[], fl
         for row, noisy in zip(rows, table.noisy, strict=True):
             guided = guidance(cond, uncond, 7.5)
             noise = torch.randn_like(first) if noisy else None
-            step = Step(row.timestep, row, table.clipping)
+            step = Step(row.timestep, row)
             state = scheduler_step(step, state, guided, noise)
         return len(rows)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from graph import parse_value
 
-from .schedule import load_scheduler_config
+from .load import load_scheduler_config
 from .schedulers import SCHEDULERS, Table, make_table
 
 _SUFFIXES = ("karras", "exponential", "beta")

@@ -11,7 +11,7 @@ from torch import Tensor
 from graph import Ambient, Kind
 
 from .models import Residuals
-from .schedulers import Clipping, Row, Table
+from .schedulers import Row, Table
 
 
 def _device(value: Any) -> Any:
@@ -67,7 +67,6 @@ class Step(NamedTuple):
 
     timestep: Timestep
     row: Row
-    clipping: Clipping | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Schedule:
 
     def __getitem__(self, index: int) -> Step:
         row = self.rows[index]
-        return Step(row.timestep, row, self.table.clipping)
+        return Step(row.timestep, row)
 
     def __iter__(self) -> Iterator[Step]:
         return (self[index] for index in range(len(self)))

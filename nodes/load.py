@@ -11,7 +11,7 @@ from torch import nn
 
 from graph import Source, came_from, node, sources_of
 
-from .kinds import Device, Dtype
+from .kinds import Device, Dtype, SchedulerConfig
 from .models import (
     Autoencoder,
     AutoencoderKL,
@@ -174,6 +174,22 @@ def _filled(
     else:
         pack(load_weights(network, found.tensors, device, dtype))
     return came_from_component(network, found)
+
+
+def config_files(model: str, subfolder: str, revision: str | None) -> list[Path]:
+    """Find the file of a scheduler's config."""
+    return [read_config(model, subfolder, "scheduler_config.json", revision).file]
+
+
+@node(reads=config_files)
+def load_scheduler_config(
+    model: Model,
+    subfolder: str = "scheduler",
+    revision: str | None = None,
+) -> SchedulerConfig:
+    """Read the `scheduler_config.json` of a checkpoint."""
+    config = read_config(model, subfolder, "scheduler_config.json", revision)
+    return came_from(SchedulerConfig(dict(config.values)), config.file)
 
 
 def came_from_component(value: Value, found: Component) -> Value:

@@ -1,5 +1,7 @@
 """Where a picture is to change."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,7 +16,7 @@ from graph import came_from, node
 from .files import file_at
 from .fitting import expect_same_size
 from .image import Pixels
-from .kinds import Image, Latents, Mask
+from .kinds import Image, Latents, Mask, Schedule
 
 
 @node(reads=file_at)
@@ -108,6 +110,37 @@ def inpainting_channels(mask: Mask, covered: Latents) -> Latents:
     """
     small = functional.interpolate(mask.to(covered), covered.shape[-2:], mode="nearest")
     return torch.cat(((small >= 0.5).to(covered), covered), dim=1)  # B 5 H W
+
+
+@dataclass(frozen=True)
+class NoisyLatents:
+    """A picture after every step of a schedule: as noisy as the sample is by then."""
+
+    latents: Latents
+    noise: Latents
+    levels: tuple[tuple[float, float], ...]  # alpha, sigma
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, index: int) -> Latents:
+        alpha, sigma = self.levels[index]
+        return alpha * self.latents + sigma * self.noise
+
+    def __iter__(self) -> Iterator[Latents]:
+        return (self[index] for index in range(len(self)))
+
+
+@node
+def noisy_after_steps(schedule: Schedule, latents: Latents, noise: Latents) -> NoisyLatents:
+    """Make a picture as noisy as the sample is after every step, and clean after the last.
+
+    What a mask keeps of a picture is taken from it, step by step.
+    """
+    alphas, sigmas = schedule.table.alphas.tolist(), schedule.table.sigmas.tolist()
+    levels = (*zip(alphas, sigmas, strict=True), (1.0, 0.0))
+    begin = schedule.first + 1
+    return NoisyLatents(latents, noise, levels[begin : begin + len(schedule)])
 
 
 def _over(image: Image, mask: Mask) -> Mask:

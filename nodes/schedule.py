@@ -1,7 +1,6 @@
 """The sampler as nodes: its table, its first state, its one step."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -16,7 +15,6 @@ from .fitting import expect_same_size
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, estimate_clean, make_table, plain_name
 from .schedulers import step as advance
-from .weights import read_config
 
 
 def _is_known(name: str) -> str:
@@ -30,22 +28,6 @@ def _is_known(name: str) -> str:
 SchedulerName = Annotated[
     str, AfterValidator(_is_known), Field(description="auto = the checkpoint's own")
 ]
-
-
-def config_files(model: str, subfolder: str, revision: str | None) -> list[Path]:
-    """Find the file of a scheduler's config."""
-    return [read_config(model, subfolder, "scheduler_config.json", revision).file]
-
-
-@node(reads=config_files)
-def load_scheduler_config(
-    model: str,
-    subfolder: str = "scheduler",
-    revision: str | None = None,
-) -> SchedulerConfig:
-    """Read the `scheduler_config.json` of a checkpoint."""
-    config = read_config(model, subfolder, "scheduler_config.json", revision)
-    return came_from(SchedulerConfig(dict(config.values)), config.file)
 
 
 @node
@@ -83,37 +65,6 @@ def start_from(schedule: Schedule, latents: Latents, noise: Latents) -> State:
     table, first = schedule.table, schedule.first
     alpha, sigma = float(table.alphas[first]), float(table.sigmas[first])
     return _empty(schedule, alpha * latents + sigma * noise)
-
-
-@dataclass(frozen=True)
-class NoisyLatents:
-    """A picture after every step of a schedule: as noisy as the sample is by then."""
-
-    latents: Latents
-    noise: Latents
-    levels: tuple[tuple[float, float], ...]  # alpha, sigma
-
-    def __len__(self) -> int:
-        return len(self.levels)
-
-    def __getitem__(self, index: int) -> Latents:
-        alpha, sigma = self.levels[index]
-        return alpha * self.latents + sigma * self.noise
-
-    def __iter__(self) -> Iterator[Latents]:
-        return (self[index] for index in range(len(self)))
-
-
-@node
-def noisy_after_steps(schedule: Schedule, latents: Latents, noise: Latents) -> NoisyLatents:
-    """Make a picture as noisy as the sample is after every step, and clean after the last.
-
-    What a mask keeps of a picture is taken from it, step by step.
-    """
-    alphas, sigmas = schedule.table.alphas.tolist(), schedule.table.sigmas.tolist()
-    levels = (*zip(alphas, sigmas, strict=True), (1.0, 0.0))
-    begin = schedule.first + 1
-    return NoisyLatents(latents, noise, levels[begin : begin + len(schedule)])
 
 
 def _empty(schedule: Schedule, sample: Latents) -> State:
@@ -183,10 +134,10 @@ def scheduler_step(
     if predicted not in (channels, 2 * channels):
         raise ValueError(f"`prediction` has {predicted} channels, the sample of `state` {channels}")
     expect_same_size(prediction=prediction, state=state.sample)
-    return State(*advance(step.row, state.sample, prediction, noise, state.memory, step.clipping))
+    return State(*advance(step.row, state.sample, prediction, noise, state.memory))
 
 
 @node
 def clean_estimate(step: Step, sample: Latents, prediction: Prediction) -> Latents:
     """Estimate the picture without its noise, from what the network predicted at a step."""
-    return estimate_clean(step.row, sample, prediction, step.clipping)
+    return estimate_clean(step.row, sample, prediction)

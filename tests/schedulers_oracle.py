@@ -39,7 +39,7 @@ def ours(table: Table, noise: Tensor, sample: Tensor | None = None) -> Tensor:
     for row, noisy in zip(table.rows(), table.noisy, strict=True):
         fresh = torch.randn(SHAPE, generator=generator) if noisy else None
         prediction = network(sample, row.timestep)
-        sample, memory = step(row, sample, prediction, fresh, memory, table.clipping)
+        sample, memory = step(row, sample, prediction, fresh, memory)
     return sample
 
 

@@ -23,12 +23,13 @@ from nodes.mask import (
     grow_mask,
     inpainting_channels,
     load_mask,
+    noisy_after_steps,
     paste,
     resize_mask,
     widen,
 )
 from nodes.noise import noise_like
-from nodes.schedule import clean_estimate, noisy_after_steps, split_after
+from nodes.schedule import clean_estimate, split_after
 from nodes.schedulers import make_table
 from nodes.tiles import blend_tiles, cut_tiles
 

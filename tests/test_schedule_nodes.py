@@ -215,7 +215,7 @@ def test_a_step_has_fixed_shapes_and_reads_no_value(name: str) -> None:
     sample = torch.empty(2, 3, 8, 8, device="meta")
     memory = sample.new_empty(table.memory, *sample.shape)
     for row in table.rows("meta"):
-        moved, remembered = step(row, sample, sample, sample, memory, table.clipping)
+        moved, remembered = step(row, sample, sample, sample, memory)
         assert moved.shape == sample.shape
         assert remembered.shape == memory.shape
         assert moved.dtype == remembered.dtype == torch.float32
@@ -233,7 +233,7 @@ def test_one_compiled_graph_serves_every_row(fields: dict[str, Any]) -> None:
     torch._dynamo.utils.counters.clear()
     for row in table.rows():
         fresh = torch.randn(sample.shape, generator=generator)
-        given = (row, sample, torch.tanh(sample), fresh, memory, table.clipping)
+        given = (row, sample, torch.tanh(sample), fresh, memory)
         found, _ = compiled(*given)
         sample, memory = step(*given)
         assert torch.equal(found, sample)
@@ -250,7 +250,7 @@ def test_a_loop_never_waits_for_the_device(name: str) -> None:
     try:
         for row in rows:
             given = (row, sample, torch.tanh(sample), torch.randn_like(sample), memory)
-            sample, memory = step(*given, table.clipping)
+            sample, memory = step(*given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert bool(sample.isfinite().all())

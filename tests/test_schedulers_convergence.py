@@ -20,6 +20,7 @@ STABLE_DIFFUSION = {
     "use_exponential_sigmas": True,
     "lower_order_final": False,
     "final_sigmas_type": "sigma_min",
+    "clip_sample": False,
 }
 MEANS = torch.tensor([-1.2, 0.3, 1.5], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64)

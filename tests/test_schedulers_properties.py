@@ -171,7 +171,7 @@ def test_a_run_may_be_cut_anywhere(name: str) -> None:
             row = table.rows()[i]
             prediction = predict_noise(sample, row.timestep)
             fresh = noise.roll(i) if table.noisy[i] else None
-            sample, memory = step(row, sample, prediction, fresh, memory, table.clipping)
+            sample, memory = step(row, sample, prediction, fresh, memory)
         return sample, memory
 
     count = len(table.timesteps)
@@ -251,7 +251,7 @@ def test_a_step_does_what_the_matrix_says(name: str, clipped: bool) -> None:
         vectors = torch.stack([sample, prediction, clean, noise, *memory])
         expected = torch.tensordot(table.update[i], vectors, dims=1)
         remembered = torch.stack(memory) if memory else torch.zeros(0, *sample.shape).double()
-        moved, kept = step(row, sample, prediction, noise, remembered, table.clipping)
+        moved, kept = step(row, sample, prediction, noise, remembered)
         torch.testing.assert_close(torch.cat([moved[None], kept]), expected, rtol=1e-9, atol=1e-7)
         (found,), (wanted,) = (
             torch.autograd.grad(each.square().sum(), columns, retain_graph=True)

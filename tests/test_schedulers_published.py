@@ -103,7 +103,7 @@ def test_the_learned_variance_agrees() -> None:
     for row, noisy, timestep in zip(table.rows(), table.noisy, scheduler.timesteps, strict=True):
         fresh = torch.randn(SHAPE, generator=generators[0]) if noisy else None
         prediction = network(found, timestep).repeat(1, 2, 1, 1)
-        found, _ = step(row, found, prediction, fresh, memory, table.clipping)
+        found, _ = step(row, found, prediction, fresh, memory)
         prediction = network(expected, timestep).repeat(1, 2, 1, 1)
         expected = scheduler.step(prediction, timestep, expected, generators[1]).prev_sample
     assert difference(found, expected) <= 1e-5

@@ -11,8 +11,7 @@ from PIL import Image as Picture
 
 from graph import Source, came_from, digest_in_background, node_type, sources, sources_of
 from nodes.image import load_image
-from nodes.load import load_unet
-from nodes.schedule import load_scheduler_config
+from nodes.load import load_scheduler_config, load_unet
 from nodes.text import load_text_encoder, load_tokenizer
 from tests.conftest import EMOJI
 

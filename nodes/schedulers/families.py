@@ -1,4 +1,4 @@
-"""Families: scheduler classes with their grids, solvers and fields; the names that users know.
+"""Families: scheduler classes with their grids, solvers and fields.
 
 They give what diffusers gives, but for three of its errors: "trailing" grids never run below
 timestep 0, a partial run of LMS uses the history that it has, and third-order steps with fresh

@@ -265,10 +265,8 @@ def denoiser_grid(settings: Settings, steps: int) -> Grid:
     The network sees sample / sqrt(sigma^2 + data^2) and is told ln(sigma) / 4.
     """
     high, low, data = settings["sigma_max"], settings["sigma_min"], settings["sigma_data"]
-    if settings["sigma_schedule"] == "karras":
-        ratios = karras(high, low, steps, settings["rho"])
-    else:
-        ratios = exponential(high, low, steps)
+    even = settings["sigma_schedule"] == "exponential"
+    ratios = exponential(high, low, steps) if even else karras(high, low, steps, settings["rho"])
     scales = 1 / np.sqrt(ratios**2 + data**2)
     levels = [Level(*pair) for pair in np.stack([scales, ratios * scales], axis=1).tolist()]
     end = CLEAN if settings["final_sigmas_type"] == "zero" else Level(1.0, low)

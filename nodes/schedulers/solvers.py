@@ -132,12 +132,7 @@ def linear_multistep(_settings: Settings, grid: Grid, *, even: bool = False) -> 
 
 
 def exponential_rule(
-    settings: Settings,
-    start: Level,
-    end: Level,
-    known: Sequence[Level],
-    *,
-    fresh: bool = False,
+    settings: Settings, start: Level, end: Level, known: Sequence[Level], *, fresh: bool = False
 ) -> Rule:
     """Average estimates at the levels `known` over a polynomial in lambda.
 

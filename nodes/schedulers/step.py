@@ -10,16 +10,6 @@ from torch import Tensor
 Update = tuple[tuple[tuple[int, Tensor | None], ...], ...]
 
 
-class Row(NamedTuple):
-    """The numbers of one network call, on the sample's device."""
-
-    timestep: Tensor  # ()
-    predict: Tensor  # (2,)
-    update: Update  # (1+K, 4+K), without the columns that are zero in all rows
-    of_clean: bool  # whether `update` asks for the clean estimate, because something clips it
-    log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
-
-
 class Clipping(NamedTuple):
     """What the estimate of the clean sample is clipped to.
 
@@ -31,13 +21,18 @@ class Clipping(NamedTuple):
     quantile: float | None = None
 
 
+class Row(NamedTuple):
+    """The numbers of one network call, on the sample's device."""
+
+    timestep: Tensor  # ()
+    predict: Tensor  # (2,)
+    update: Update  # (1+K, 4+K), without the columns that are zero in all rows
+    clipping: Clipping | None  # without it, the clean estimate is a part of the other columns
+    log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
+
+
 def step(
-    row: Row,
-    sample: Tensor,
-    prediction: Tensor,
-    noise: Tensor | None,
-    memory: Tensor,
-    clipping: Clipping | None = None,
+    row: Row, sample: Tensor, prediction: Tensor, noise: Tensor | None, memory: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Make one sampling step: next (sample, memory) from the network's prediction.
 
@@ -51,19 +46,17 @@ def step(
         prediction, variance = prediction.split(channels, dim=1)
         if row.log_range is not None and fresh is not None:
             fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
-    clean = estimate_clean(row, sample, prediction, clipping) if row.of_clean else None
+    clean = estimate_clean(row, sample, prediction) if row.clipping else None
     columns = (sample, prediction, clean, fresh, *memory.unbind())
     moved = [_weighted_sum(columns, output) for output in row.update]
     return moved[0], torch.stack(moved[1:]) if len(moved) > 1 else memory
 
 
-def estimate_clean(
-    row: Row, sample: Tensor, prediction: Tensor, clipping: Clipping | None = None
-) -> Tensor:
+def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
     """Estimate the clean sample from the network's prediction, clipped where the config asks."""
     prediction = prediction[:, : sample.shape[1]].to(sample.dtype)  # without a learned variance
     clean = row.predict[0] * sample + row.predict[1] * prediction
-    return clean if clipping is None else _clip(clean, clipping)
+    return clean if row.clipping is None else _clip(clean, row.clipping)
 
 
 def _weighted_sum(

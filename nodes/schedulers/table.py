@@ -47,15 +47,15 @@ class Table:
     ) -> list[Row]:
         """Return the rows as views of a few tensors on `device`."""
         update = self.update.clone()
-        of_clean = self.clipping is not None
-        if not of_clean:  # then it is a sum of sample and prediction like all else
+        if self.clipping is None:  # then it is a sum of sample and prediction like all else
             update[:, :, :2] += update[:, :, 2:3] * self.predict[:, None]
             update[:, :, 2] = 0
         parts = [self.timesteps, self.predict]
         parts += [] if self.log_ranges is None else [self.log_ranges]
         times, predicts, *ranges = (part.to(device, dtype).unbind() for part in parts)
         sums = _without_zeros(update, update.to(device, dtype))
-        rows = zip(times, predicts, sums, [of_clean] * len(sums), *ranges, strict=True)
+        clippings = [self.clipping] * len(sums)
+        rows = zip(times, predicts, sums, clippings, *ranges, strict=True)
         return [Row(*row) for row in rows]
 
 

@@ -87,8 +87,8 @@ def time_chain(length: int) -> None:
     runs = [
         partial(make_plan, graph, bind(graph, {})),
         partial(unplanned, graph),
-        partial(Session("cpu", "float32"), graph),
-        partial(Session("cpu", "float32", remembering=lambda *_: known), graph),
+        partial(Session("cpu", "float32", cache=None), graph),
+        partial(Session("cpu", "float32", cache=lambda *_: known), graph),
     ]
     times = [microseconds(run, length) for run in runs]
     print(f"chain of {length:<5}{times[0]:12.1f}{times[1]:12.1f}{times[2]:12.1f}{times[3]:12.1f}")
@@ -96,14 +96,16 @@ def time_chain(length: int) -> None:
 
 def unplanned(graph: Graph) -> None:
     """Run a graph in a session that has not seen it."""
-    Session("cpu", "float32")(graph)
+    Session("cpu", "float32", cache=None)(graph)
 
 
 def time_loop(steps: int) -> None:
     """Print the line of a loop."""
     graph = loop(steps, 4)
     listeners = (None, Progress(Terminal()))
-    runs = [partial(Session("cpu", "float32", listener), graph) for listener in listeners]
+    runs = [
+        partial(Session("cpu", "float32", listener, cache=None), graph) for listener in listeners
+    ]
     times = [microseconds(run, steps) for run in runs]
     print(f"{steps:>5} steps of 4 nodes {times[0]:12.1f}{times[1]:14.1f}")
 

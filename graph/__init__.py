@@ -19,7 +19,7 @@ from .bundle import load_bundle, without_folder, without_folders
 from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, Written, describe, kinds_of
+from .kinds import Ambient, Kind, Written, describe, fields_of, kinds_of, members
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_type_of, node_types
 from .order import in_order
@@ -56,6 +56,7 @@ __all__ = [
     "describe",
     "did_you_mean",
     "digest_in_background",
+    "fields_of",
     "graph_schema",
     "has_effect",
     "in_order",
@@ -65,6 +66,7 @@ __all__ = [
     "load",
     "load_bundle",
     "load_text",
+    "members",
     "node",
     "node_type",
     "node_type_of",

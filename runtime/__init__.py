@@ -1,5 +1,6 @@
 """How a graph runs: on which device, in which order, step by step."""
 
+from .cache import Cache
 from .errors import RunError
 from .events import (
     CaptureRefused,
@@ -16,6 +17,7 @@ from .events import (
 from .session import Session
 
 __all__ = [
+    "Cache",
     "CaptureRefused",
     "Event",
     "Listen",

@@ -39,7 +39,7 @@ def bench(graph: Graph, inputs: Mapping[str, Any], session: Session, runs: int) 
         for name in session.passes
     }
     sessions = {
-        name: Session(str(session.device), session.precision, passes=passes)
+        name: Session(str(session.device), session.precision, passes=passes, cache=None)
         for name, passes in kinds.items()
     }
     times: dict[str, list[float]] = {name: [] for name in kinds}

@@ -49,9 +49,21 @@ class Files:
         if sources is None:
             return None
         try:
-            return sha256(b"".join(_identity(source) for source in sources)).digest()
+            return sha256(b"".join(map(self.identity_of, sources))).digest()
         except OSError:
             return None
+
+    @staticmethod
+    def identity_of(source: Source) -> bytes:
+        """Give bytes that are others when a file is another: by content, if that costs little."""
+        if source.size <= SMALL or time.time_ns() - source.changed < RECENTLY:
+            with source.path.open("rb") as stream:
+                whole = sha256(source.path.name.encode())
+                while part := stream.read(SMALL):
+                    whole.update(part)
+                return whole.digest()
+        state = (source.path, source.size, source.modified, source.changed, source.inode)
+        return sha256(repr(state).encode()).digest()
 
 
 def readers(blocks: Iterable[Block]) -> Iterator[Call]:
@@ -80,14 +92,3 @@ def _arguments(call: Call, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
 def _folders(sources: Iterable[Source]) -> dict[Path, int]:
     """Look when a file was last put into, or taken out of, the folders of files."""
     return {folder: folder.stat().st_mtime_ns for folder in {it.path.parent for it in sources}}
-
-
-def _identity(source: Source) -> bytes:
-    if source.size <= SMALL or time.time_ns() - source.changed < RECENTLY:
-        with source.path.open("rb") as stream:
-            whole = sha256(source.path.name.encode())
-            while part := stream.read(SMALL):
-                whole.update(part)
-            return whole.digest()
-    state = (source.path, source.size, source.modified, source.changed, source.inode)
-    return sha256(repr(state).encode()).digest()

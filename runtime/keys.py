@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -98,9 +99,10 @@ class _Writer:
 
     def call(self, call: Call) -> None:
         code = code_of(call.node)
-        if code is None or call.node.function.__closure__:
+        if code is None:
             raise NotCanonical(f"the code of '{call.node.name}'")
-        self.say("call", call.node.module, call.node.function.__qualname__, code)
+        self.say("call", code)
+        self.function(call.node.function)
         if call.node.reads:
             self.readers.append(call)
         for name, parameter in sorted(call.node.parameters.items()):
@@ -115,6 +117,19 @@ class _Writer:
                 self.value(Literal(parameter.default))
         self.maybe(call.when)
         self.maybe(call.otherwise)
+
+    def function(self, function: Callable[..., Any]) -> None:
+        if isinstance(function, partial):
+            self.function(function.func)
+            for value in (*function.args, *function.keywords.items()):
+                if callable(value):
+                    self.function(value)
+                else:
+                    self.parts.append(encoded(value))
+        elif not hasattr(function, "__qualname__") or getattr(function, "__closure__", None):
+            raise NotCanonical(f"what {function} depends on")
+        else:
+            self.say(function.__module__, function.__qualname__)
 
     def loop(self, loop: Loop) -> None:
         self.say("loop")

@@ -27,8 +27,8 @@ class Remember(Protocol):
         ...
 
 
-Remembering = Callable[[Graph, Mapping[str, Any]], Remember]
-"""Begins to remember for a run of a plan with these inputs."""
+Remembering = Callable[[Graph, Mapping[str, Any], Mapping[str, Any]], Remember]
+"""Begins to remember for a run of a plan with these inputs on this machine."""
 
 
 def recall(plan: Graph, remember: Remember) -> tuple[Graph, dict[str, Any]]:

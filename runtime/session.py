@@ -6,6 +6,7 @@ from typing import Any
 
 from graph import Graph, bind
 
+from .cache import Cache
 from .capture import record_on_cuda
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
@@ -15,6 +16,9 @@ from .plan import PASSES, make_plan, plain
 from .provenance import Provenance
 from .remember import Remembering, recall
 
+IN_MEMORY: Any = object()
+"""Stands for a cache of the session's own."""
+
 
 class Session:
     """A machine to run graphs on: `Session(device="cpu")(load("sd15"), prompt="a lighthouse")`.
@@ -23,7 +27,7 @@ class Session:
     the sample itself always stays float32. `listen` is told of every event of every run;
     `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
     `capture` lets a GPU replay a recording of each loop's body, whose nodes are then not told of;
-    `remembering` is asked, for every run, what earlier runs remember.
+    `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered.
     """
 
     def __init__(
@@ -33,14 +37,14 @@ class Session:
         listen: Listen | None = None,
         passes: Iterable[str] = PASSES,
         capture: bool = True,
-        remembering: Remembering | None = None,
+        cache: Remembering | None = IN_MEMORY,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.why = why_dtype(dtype, self.device)
         self.listen = listen
         self.passes = tuple(passes)
-        self.remembering = remembering
+        self.cache = Cache() if cache is IN_MEMORY else cache
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
         self._planned: tuple[Graph, str, Graph] | None = None
         self.files = Files()
@@ -60,8 +64,8 @@ class Session:
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         keep = None
-        if self.remembering:
-            remember = self.remembering(plan, known)
+        if self.cache:
+            remember = self.cache(plan, known, machine)
             plan, found = recall(plan, remember)
             known, keep = known | found, remember.keep
         outputs = evaluate(plan, known, machine, self.listen, keep, self.record)

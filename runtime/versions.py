@@ -100,7 +100,8 @@ def _imports(file: Path) -> list[Path]:
             names.add(found.module)
     installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
     modules = [sys.modules.get(name) for name in names if name.split(".")[0] not in OURS]
-    files = [Path(module.__file__) for module in modules if module and module.__file__]
+    named = [getattr(module, "__file__", None) for module in modules]  # built-in ones have none
+    files = [Path(name) for name in named if name]
     return [
         file for file in files
         if file.suffix == ".py" and not any(file.is_relative_to(folder) for folder in installed)

@@ -33,6 +33,8 @@ GRAPH is a file, or the name of a graph that comes with run-graph.
        --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
        --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one
        --profile        where the time went: a table, and a trace for ui.perfetto.dev
+       --cache DIR      keep results there, and make nothing again that is there
+       --explain        say of every block why it ran or did not
        --nodes FILE     a file of your own nodes, as often as you like
        --offline        use only what is on this machine
        --version        print the version

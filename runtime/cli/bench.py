@@ -26,7 +26,7 @@ def run(given: argparse.Namespace) -> int:
     graph = load(given.graph)
     inputs = parse_inputs(graph, given.inputs)
     try:
-        session = Session(given.device, given.dtype)
+        session = Session(given.device, given.dtype, cache=None)
     except ValueError as error:
         print(error, file=sys.stderr)
         return WRONG

@@ -88,7 +88,7 @@ def _session(record: Recorded, given: argparse.Namespace) -> Session:
         torch.set_num_threads(threads)  # it may change the last bits
     dtype = given.dtype or str(record.machine.get("dtype", "auto"))
     passes = [name for name in PASSES if name in record.passes]
-    return Session(device, dtype, Progress(sys.stderr), passes)
+    return Session(device, dtype, Progress(sys.stderr), passes, cache=None)
 
 
 def _pictures(arguments: Mapping[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from types import FrameType
 
 from graph import Finding, GraphError, load, parse_inputs
 
+from ..cache import Cache
 from ..describe import describe_graph
 from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--device", default="auto")
     option("--dtype", default="auto")
     option("--profile", action="store_true")
+    option("--cache", type=Path, metavar="DIR")
+    option("--explain", action="store_true")
     sweep.add_arguments(parser)
 
 
@@ -53,8 +56,10 @@ def run(given: argparse.Namespace) -> int:
         interrupt(event)
 
     try:
-        session = Session(given.device, given.dtype, listen, capture=not given.profile)
-    except ValueError as error:
+        # One run makes nothing twice in memory, and would only hold it longer.
+        cache = Cache(0, given.cache) if given.cache or given.explain else None
+        session = Session(given.device, given.dtype, listen, capture=not given.profile, cache=cache)
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return WRONG
     try:
@@ -70,6 +75,9 @@ def run(given: argparse.Namespace) -> int:
         profile.save_trace(trace)
         print(profile.table(), file=sys.stderr)
         print(f"the trace is in {trace}: open it with ui.perfetto.dev", file=sys.stderr)
+    if given.explain and cache:
+        for name, why in cache.explained():
+            print(f"{name}: {why}", file=sys.stderr)
     for name, value in outputs.items():
         if isinstance(value, str | int | float):
             print(f"{name}: {value}")

@@ -1,0 +1,132 @@
+"""Values kept in memory from run to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .remember import FORGOTTEN
+
+log = logging.getLogger("run-graph")
+
+
+class Memory:
+    """Keeps values by key, and lets go of those used least recently beyond `limit` bytes.
+
+    A tensor that was changed in place since it was kept is noticed by its version, and forgotten.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._users: dict[int, int] = {}
+
+    def get(self, key: bytes) -> Any:
+        """Give a value, or FORGOTTEN."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return FORGOTTEN
+        if not kept.tensors.are_as_they_were():
+            log.warning("a value was changed in place after it was made, so it is made anew")
+            self._drop(key)
+            return FORGOTTEN
+        self._kept.move_to_end(key)
+        return _with_own_containers(kept.value)
+
+    def put(self, key: bytes, value: Any) -> None:
+        """Keep a value, unless it alone is too large."""
+        if key in self._kept:
+            self._drop(key)
+        kept = _Kept(
+            _with_own_containers(value), dict(map(_storage, _tensors(value))), Versions(value)
+        )
+        if not self.limit or sum(kept.sizes.values()) > self.limit:
+            return
+        self._kept[key] = kept
+        for storage, size in kept.sizes.items():
+            self._users[storage] = self._users.get(storage, 0) + 1
+            self.bytes += size if self._users[storage] == 1 else 0
+        while self.bytes > self.limit:
+            self._drop(next(iter(self._kept)))
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        for key in list(self._kept):
+            self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        for storage, size in self._kept.pop(key).sizes.items():
+            self._users[storage] -= 1
+            if not self._users[storage]:
+                del self._users[storage]
+                self.bytes -= size
+
+
+class Versions:
+    """How often each tensor in a value was changed in place, at one time.
+
+    A network may put other tensors in the place of its own, so none is held here.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._seen = [(weakref.ref(tensor), _version(tensor)) for tensor in _tensors(value)]
+
+    def are_as_they_were(self) -> bool:
+        """Tell whether no tensor was changed since."""
+        alive = ((reference(), version) for reference, version in self._seen)
+        return all(tensor is None or _version(tensor) == version for tensor, version in alive)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    value: Any
+    sizes: dict[int, int]
+    tensors: Versions
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # pyright: ignore[reportPrivateUsage]
+
+
+def _storage(tensor: Tensor) -> tuple[int, int]:
+    if tensor.layout is not torch.strided:
+        return id(tensor), tensor.numel() * tensor.element_size()
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        for module in value.modules():
+            own: dict[str, Any] = module.__dict__
+            for held in (own, own["_parameters"], own["_buffers"]):
+                yield from (it for it in held.values() if isinstance(it, Tensor))
+    elif isinstance(value, list | tuple):
+        for item in cast("list[Any]", value):
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in cast("dict[Any, Any]", value).values():
+            yield from _tensors(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _tensors(getattr(value, field.name))
+
+
+def _with_own_containers(value: Any) -> Any:
+    """Copy lists and dictionaries, so that who changes the one does not change the other."""
+    if isinstance(value, list):
+        return [_with_own_containers(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {key: _with_own_containers(item) for key, item in items}
+    return value

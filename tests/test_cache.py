@@ -1,0 +1,359 @@
+"""What is remembered is what would be made, and nothing is made that need not be."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import nodes
+from graph import Registry, load, load_text
+from runtime import Cache, NodeStarted, Session, StepFinished
+
+registry = Registry()
+
+
+class Halves(NamedTuple):
+    left: Tensor
+    right: Tensor
+
+
+def at_path(path: str) -> list[Path]:
+    return [Path(path)]
+
+
+@registry.node
+def numbers(seed: int) -> Tensor:
+    """Draw numbers."""
+    return torch.randn(4, generator=torch.Generator().manual_seed(seed))
+
+
+@registry.node
+def mix(a: Tensor, b: Tensor, weight: float = 0.5) -> Tensor:
+    """Mix."""
+    return weight * a + (1 - weight) * b
+
+
+@registry.node
+def halves(a: Tensor) -> Halves:
+    """Split."""
+    return Halves(a * 2, a + 1)
+
+
+@registry.node(reads=at_path)
+def read(path: str) -> Tensor:
+    """Read numbers from a file."""
+    return torch.tensor([float(word) for word in Path(path).read_text().split()])
+
+
+@registry.node
+def opaque(a: Tensor) -> object:
+    """Give what no file can hold."""
+    return object()
+
+
+@registry.node
+def spoil(a: Tensor) -> Tensor:
+    """Change what is given, which a node must not."""
+    return a.add_(1)
+
+
+@registry.node(effect=True)
+def tell(a: Tensor, name: str = "") -> str:
+    """Have an effect."""
+    return name
+
+
+class Watched:
+    """A session that notes which nodes it calls."""
+
+    def __init__(self, cache):
+        self.called = []
+        self.session = Session("cpu", "float32", self.listen, passes=["share"], cache=cache)
+
+    def listen(self, event):
+        if isinstance(event, NodeStarted):
+            self.called.append(event.call.name)
+
+    def __call__(self, text, **inputs):
+        self.called = []
+        return self.session(load_text(text, "graph", registry), **inputs)
+
+
+@st.composite
+def graphs(draw):
+    """Blocks by name: a node, its literal, and the blocks that it is wired to."""
+    blocks = {}
+    for number in range(draw(st.integers(1, 6))):
+        names = list(blocks)
+        kind = draw(st.sampled_from(["numbers", "mix", "halves", "loop"] if names else ["numbers"]))
+        wires = [
+            draw(st.sampled_from(names))
+            for _ in range({"mix": 2, "loop": 2, "halves": 1}.get(kind, 0))
+        ]
+        blocks[f"{draw(st.sampled_from('abc'))}{number}"] = (kind, draw(st.integers(0, 2)), wires)
+    return blocks
+
+
+FIRST = {"halves": ".left", "loop": ".x"}
+SECOND = {"halves": ".right", "loop": ".x"}
+
+
+def written(blocks, root):
+    """Write blocks as a graph file."""
+    lines = ["nodes:"]
+    for name, (kind, literal, wires) in blocks.items():
+        ends = [f"${wire}{SECOND.get(blocks[wire][0], '')}" for wire in wires]
+        if kind == "numbers":
+            lines.append(f"  {name}: {{node: numbers, seed: {literal}}}")
+        elif kind == "halves":
+            lines.append(f"  {name}: {{node: halves, a: {ends[0]}}}")
+        elif kind == "mix":
+            lines.append(
+                f"  {name}: {{node: mix, a: {ends[0]}, b: {ends[1]}, weight: {literal}.5}}"
+            )
+        else:
+            lines += [
+                f"  {name}:",
+                f"    for: {{i: [{literal}, 1.0]}}",
+                f"    carry: {{x: {{from: {ends[0]}, then: $y}}}}",
+                f"    nodes: {{y: {{node: mix, a: $x, b: {ends[1]}, weight: $i}}}}",
+            ]
+    return "\n".join([*lines, f"outputs: {{out: ${root}{FIRST.get(blocks[root][0], '')}}}"])
+
+
+def meaning(blocks, name):
+    kind, literal, wires = blocks[name]
+    return (kind, literal if kind != "halves" else 0, *(meaning(blocks, wire) for wire in wires))
+
+
+def fewest(blocks, root, known):
+    """Say what has to run: what is not known, and what that needs."""
+    run, ahead = {}, [root]
+    while ahead:
+        name = ahead.pop()
+        own = meaning(blocks, name)
+        if own not in known and own not in run:
+            run[own] = blocks[name][0]
+            ahead += blocks[name][2]
+    return run
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(graphs(), min_size=2, max_size=4), st.data())
+def test_after_any_edits_the_result_is_a_fresh_one_and_the_fewest_nodes_ran(versions, data):
+    remembering, known = Watched(Cache(10**6)), {}
+    for blocks in versions:
+        root = data.draw(st.sampled_from(list(blocks)))
+        text = written(blocks, root)
+        wanted = fewest(blocks, root, known)
+        found = remembering(text)["out"]
+        assert torch.equal(found, Watched(None)(text)["out"])
+        # The body of a loop of two steps is called twice.
+        assert len(remembering.called) == sum(
+            2 if kind == "loop" else 1 for kind in wanted.values()
+        )
+        known |= wanted
+
+
+CHAIN = """
+inputs: {seed: 1, name: a}
+nodes:
+  first: {node: numbers, seed: $seed}
+  second: {node: halves, a: $first}
+  denoise:
+    for: {i: [1, 2]}
+    carry: {x: {from: $second.left, then: $y}}
+    nodes: {y: {node: mix, a: $x, b: $second.right, weight: $i}}
+  told: {node: tell, a: $denoise.x, name: $name}
+outputs: {out: $denoise.x}
+"""
+
+
+def test_a_changed_saver_runs_alone_and_a_changed_seed_runs_all():
+    watched = Watched(Cache(10**6))
+    watched(CHAIN)
+    assert watched.called == ["first", "second", "denoise/y", "denoise/y", "told"]
+    watched(CHAIN, name="b")
+    assert watched.called == ["told"]
+    watched(CHAIN.replace("denoise", "renamed").replace("second", "another"), name="b")
+    assert watched.called == ["told"], "no value hangs on what a block is called"
+    watched(CHAIN, seed=2)
+    assert len(watched.called) == 5
+
+
+def test_processes_share_a_folder(tmp_path):
+    Watched(Cache(0, tmp_path))(CHAIN)
+    other = Watched(Cache(0, tmp_path))
+    found = other(CHAIN)["out"]
+    assert other.called == ["told"]
+    assert torch.equal(found, Watched(None)(CHAIN)["out"])
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_another_library_finds_nothing_in_the_folder(tmp_path, monkeypatch):
+    Watched(Cache(0, tmp_path))(CHAIN)
+    monkeypatch.setattr("runtime.cache.library_versions", lambda: {"torch": "1.13"})
+    other = Watched(Cache(0, tmp_path))
+    other(CHAIN)
+    assert len(other.called) == 5
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda data: data[:-4], lambda data: data[:-4] + b"\1\2\3\4", lambda _: b""]
+)
+def test_a_damaged_file_is_made_anew(tmp_path, harm, caplog):
+    Watched(Cache(0, tmp_path))(CHAIN)
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(harm(file.read_bytes()))
+    other = Watched(Cache(0, tmp_path))
+    found = other(CHAIN)["out"]
+    assert len(other.called) == 5
+    assert torch.equal(found, Watched(None)(CHAIN)["out"])
+    assert "is damaged, so it is made anew" in caplog.text
+    again = Watched(Cache(0, tmp_path))
+    again(CHAIN)
+    assert again.called == ["told"]
+
+
+def test_a_folder_that_cannot_be_written_to_does_not_end_a_run(tmp_path, caplog, monkeypatch):
+    cache = Cache(0, tmp_path)
+    monkeypatch.setattr(
+        Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    assert torch.equal(Watched(cache)(CHAIN)["out"], Watched(None)(CHAIN)["out"])
+    assert "cannot be written: [Errno 28] No space left" in caplog.text
+
+
+def test_a_file_that_changed_is_read_again_however_it_changed(tmp_path):
+    file = tmp_path / "a.txt"
+    text = "inputs: {path: }\nnodes: {x: {node: read, path: $path}, y: {node: halves, a: $x}}\noutputs: {out: $y.left}"
+    watched = Watched(Cache(10**6, tmp_path / "cache"))
+    for number in (1, 2, 3, 3):
+        file.write_text(f"{number} 5")
+        assert watched(text, path=str(file))["out"].tolist() == [2 * number, 10]
+    assert watched.called == []
+    file.unlink()
+    with pytest.raises(Exception, match="No such file"):
+        watched(text, path=str(file))
+
+
+def test_changed_code_of_a_custom_node_gives_no_stale_result(tmp_path):
+    results = []
+    for number in (2, 3):
+        own = Registry()
+        file = tmp_path / "own.py"
+        file.write_text(
+            f"def times(a: float) -> float:\n    'Multiply.'\n    return {number} * a\n"
+        )
+        space = {"__name__": "own"}
+        exec(compile(file.read_text(), str(file), "exec"), space)
+        own.node(space["times"])
+        graph = load_text("nodes: {x: {node: times, a: 5}}\noutputs: {x: $x}", registry=own)
+        results.append(Session("cpu", cache=Cache(0, tmp_path / "cache"))(graph)["x"])
+    assert results == [10, 15]
+
+
+def test_a_value_that_was_changed_in_place_is_made_anew(caplog):
+    watched = Watched(Cache(10**6))
+    first = watched(CHAIN)["out"]
+    wanted = first.clone()
+    first.zero_()
+    assert torch.equal(watched(CHAIN)["out"], wanted)
+    assert "was changed in place" in caplog.text
+
+
+def test_a_node_that_spoils_its_input_spoils_no_later_run(caplog):
+    text = "inputs: {b: 0}\nnodes: {x: {node: numbers, seed: 1}, y: {node: spoil, a: $x}, z: {node: mix, a: $x, b: $y, weight: $b}}\noutputs: {out: $z}"
+    watched = Watched(Cache(10**6))
+    for b in (0.0, 1.0, 2.0):
+        assert torch.equal(watched(text, b=b)["out"], Watched(None)(text, b=b)["out"])
+    assert "'y' changes 'x' in place, which a node must not" in caplog.text
+
+
+def test_memory_is_bounded_and_the_value_used_least_recently_goes():
+    text = "inputs: {seed: 1}\nnodes: {x: {node: numbers, seed: $seed}}\noutputs: {out: $x}"
+    cache = Cache(40)  # two values of 16 bytes
+    watched = Watched(cache)
+    calls = []
+    for seed in (1, 2, 1, 3, 1, 2):
+        watched(text, seed=seed)
+        calls.append(len(watched.called))
+        assert cache.memory.bytes <= 40
+    assert calls == [1, 1, 0, 1, 0, 1]
+
+
+def test_a_folder_is_bounded(tmp_path):
+    text = "inputs: {seed: 1}\nnodes: {x: {node: numbers, seed: $seed}}\noutputs: {out: $x}"
+    watched = Watched(Cache(0, tmp_path, folder_bytes=3000))
+    for seed in range(30):
+        watched(text, seed=seed)
+        assert sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors")) <= 3000
+    watched(text, seed=29)
+    assert watched.called == []
+
+
+def test_it_is_explained_why_a_block_ran(tmp_path):
+    text = CHAIN.replace(
+        "outputs:", "  thing: {node: opaque, a: $first}\noutputs: {thing: $thing, "
+    ).replace("{out", "out")
+    cache = Cache(0, tmp_path)
+    watched = Watched(cache)
+
+    def explained(**inputs):
+        watched(text, **inputs)
+        return dict(cache.explained())
+
+    first = explained()
+    assert first["first"] == "ran: it did not run before"
+    assert first["thing"] == "ran: it did not run before; object cannot be kept as a file"
+    assert first["told"] == "ran: it has an effect"
+    second = explained()
+    assert second["first"] == "did not run: its value is in the folder"
+    assert second["second"] == "did not run: nothing that ran needs it"
+    assert second["thing"].startswith("ran: its value was not kept; object cannot")
+    third = explained(seed=5)
+    assert third["first"] == "ran: `seed` is not as at the last run"
+    assert third["second"] == "ran: `a` ('first') is not as at the last run"
+    assert third["denoise"] == "ran: 'second' is not as at the last run"
+
+
+def test_an_interrupted_run_keeps_what_it_made():
+    cache = Cache(10**6)
+
+    def interrupt(event):
+        if isinstance(event, StepFinished):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Session("cpu", "float32", interrupt, cache=cache)(load_text(CHAIN, "graph", registry))
+    watched = Watched(cache)
+    watched(CHAIN)
+    assert watched.called == ["denoise/y", "denoise/y", "told"]
+
+
+def test_the_text_encoder_is_not_even_loaded_where_its_text_is_in_the_folder(tmp_path):
+    assert nodes.__all__
+
+    def run(**inputs):
+        called = []
+        session = Session(
+            "cpu", "float32", lambda event: called.append(event), cache=Cache(0, tmp_path / "cache")
+        )
+        image = session(load("emoji"), steps=2, output=str(tmp_path / "a.png"), **inputs)["image"]
+        return image, [it.call.node.name for it in called if isinstance(it, NodeStarted)]
+
+    run(seed=1)
+    image, called = run(seed=2)
+    assert not re.search("encoder|tokenize|encode", " ".join(called)), called
+    assert "load_unet" in called
+    assert torch.equal(
+        image,
+        Session("cpu", "float32", cache=None)(
+            load("emoji"), steps=2, seed=2, output=str(tmp_path / "b.png")
+        )["image"],
+    )

@@ -77,6 +77,27 @@ def unet(
         label = None if class_label is None else for_each(class_label, sample, "class labels")
         return model(inputs, timestep, label).float()
     told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
+    fit = fitting(model, sample, text, told, control, adapter, image_prompt)
+    return model(inputs, timestep, *fit).float()
+
+
+Told = tuple[Tensor, Conditions, Control | None, tuple[Tensor, ...]]
+
+
+def fitting(
+    model: UNet2DConditionModel,
+    sample: Tensor,
+    text: Tensor | None,
+    told: Conditions,
+    control: Control | None,
+    adapter: tuple[Tensor, ...] | None,
+    image_prompt: Tensor | None,
+) -> Told:
+    """Give all that a network is told beside sample and time, as its `forward` takes it.
+
+    Raises ValueError for what is of another family.
+    """
+    dtype = next(model.parameters()).dtype
     if image_prompt is not None:
         told = told._replace(picture=for_each(image_prompt, sample, "image prompts").to(dtype))
     expect_own_picture(model, image_prompt)
@@ -84,7 +105,7 @@ def unet(
     if control is not None:
         expect_own_control(model, control)
     expect_own_features(model, adapter or ())
-    return model(inputs, timestep, text, told, control, adapter or ()).float()
+    return text, told, control, adapter or ()
 
 
 def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor) -> Tensor:

@@ -143,12 +143,17 @@ def _picture(pixels: Tensor) -> Picture.Image:
 @node(reads=file_at)
 def load_image(path: str) -> Image:
     """Load a picture in RGB, turned the way its camera was held."""
+    return read_picture(path, "RGB")
+
+
+def read_picture(path: str, mode: Literal["RGB", "L"]) -> Tensor:
+    """Read a file as numbers in [0, 1], (1, 3, H, W) or (1, 1, H, W) of grey."""
     file = Path(path).expanduser()
     with Picture.open(file) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture = ImageOps.exif_transpose(opened).convert(mode)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    pixels = pixels.reshape(picture.height, picture.width, 3)
-    return came_from(pixels.permute(2, 0, 1)[None].float() / 255, file)  # 1 3 H W
+    pixels = pixels.reshape(picture.height, picture.width, -1)
+    return came_from(pixels.permute(2, 0, 1)[None].float() / 255, file)  # 1 C H W
 
 
 Side = Annotated[int, Field(ge=8, le=16384)] | Literal["auto"]
@@ -228,12 +233,38 @@ def canny(
 @node
 def crop_image(image: Image, left: Pixels, top: Pixels, width: Pixels, height: Pixels) -> Image:
     """Cut a rectangle out of pictures; raises ValueError where it reaches beyond them."""
-    tall, wide = image.shape[-2:]
+    return cut("image", image, left, top, width, height)
+
+
+def cut(port: str, whole: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
+    """Cut a rectangle out of what a port was given."""
+    tall, wide = whole.shape[-2:]
     if left + width > wide or top + height > tall:
         raise ValueError(
-            f"the rectangle ends at {left + width}, {top + height}, and `image` is {wide}×{tall}"
+            f"the rectangle ends at {left + width}, {top + height}, and `{port}` is {wide}×{tall}"
         )
-    return image[..., top : top + height, left : left + width]
+    return whole[..., top : top + height, left : left + width]
+
+
+Sigma = Annotated[float, Field(gt=0, description="in pixels")]
+
+
+@node
+def blur_image(image: Image, sigma: Sigma) -> Image:
+    """Soften pictures by a Gaussian, cut at three sigma; their edges are continued outwards."""
+    return blurred(image, sigma)
+
+
+def blurred(picture: Tensor, sigma: float) -> Tensor:
+    """Convolve each channel with a Gaussian, first down, then across."""
+    reach = max(1, round(3 * sigma))
+    places = torch.arange(-reach, reach + 1, dtype=picture.dtype, device=picture.device)
+    weights = (-0.5 * (places / sigma) ** 2).exp()
+    weights = (weights / weights.sum())[None, None]  # 1 1 window
+    channels = picture.flatten(0, 1)[:, None]  # BC 1 H W
+    padded = functional.pad(channels, (reach,) * 4, mode="replicate")
+    down = functional.conv2d(padded, weights[..., None])
+    return functional.conv2d(down, weights[..., None, :]).view(picture.shape)
 
 
 @node

@@ -9,6 +9,7 @@ from torch.nn import functional
 from graph import node
 
 from .fitting import expect_same_size
+from .image import Pixels, cut
 from .kinds import Image, Latents, Mask, State
 
 
@@ -21,6 +22,14 @@ def resize_latents(
     """Resize latents, to be denoised further at another size."""
     sides = [max(1, round(scale * side)) for side in latents.shape[-2:]]
     return functional.interpolate(latents, sides, mode=method)
+
+
+@node
+def crop_latents(
+    latents: Latents, left: Pixels, top: Pixels, width: Pixels, height: Pixels
+) -> Latents:
+    """Cut a rectangle, given in latents, out of latents; ValueError where it reaches beyond."""
+    return cut("latents", latents, left, top, width, height)
 
 
 @node
@@ -58,6 +67,28 @@ def interpolate_latents(
 def repeat_latents(latents: Latents, count: Annotated[int, Field(ge=1)]) -> Latents:
     """Repeat latents, all of them so many times in a row."""
     return latents.repeat(count, 1, 1, 1)
+
+
+@node
+def batch_latents(parts: list[Latents]) -> Latents:
+    """Put latents behind each other, to be denoised together; raises ValueError for other sizes."""
+    sizes = {tuple(part.shape[1:]) for part in parts}
+    if len(sizes) != 1:
+        found = ", ".join("×".join(map(str, size)) for size in sorted(sizes)) or "none"
+        raise ValueError(f"`parts` must have one number of channels and one size, found {found}")
+    return torch.cat(parts)
+
+
+@node
+def take_latents(
+    latents: Latents,
+    first: Annotated[int, Field(ge=0, description="0 = the first picture")] = 0,
+    count: Annotated[int, Field(ge=1)] = 1,
+) -> Latents:
+    """Take some pictures out of several; raises ValueError where there are fewer."""
+    if first + count > len(latents):
+        raise ValueError(f"`latents` are {len(latents)} pictures, {first + count} are asked for")
+    return latents[first : first + count]
 
 
 @node

@@ -2,32 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import torch
-from PIL import Image as Picture
-from PIL import ImageOps
 from pydantic import Field
 from torch.nn import functional
 
-from graph import came_from, node
+from graph import node
 
 from .files import file_at
 from .fitting import expect_same_size
-from .image import Pixels
+from .image import Pixels, Sigma, blurred, read_picture
 from .kinds import Image, Latents, Mask, Schedule
 
 
 @node(reads=file_at)
 def load_mask(path: str) -> Mask:
     """Load a mask: white is repainted, black is kept, as in diffusers."""
-    file = Path(path).expanduser()
-    with Picture.open(file) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("L")
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    mask = pixels.reshape(1, 1, picture.height, picture.width).float() / 255  # 1 1 H W
-    return came_from(mask, file)
+    return read_picture(path, "L")
 
 
 @node
@@ -47,15 +39,9 @@ def grow_mask(
 
 
 @node
-def blur_mask(mask: Mask, sigma: Annotated[float, Field(gt=0, description="in pixels")]) -> Mask:
+def blur_mask(mask: Mask, sigma: Sigma) -> Mask:
     """Soften the edge of a mask by a Gaussian, cut at three sigma."""
-    reach = max(1, round(3 * sigma))
-    places = torch.arange(-reach, reach + 1, dtype=mask.dtype, device=mask.device)
-    weights = (-0.5 * (places / sigma) ** 2).exp()
-    weights = (weights / weights.sum())[None, None]  # 1 1 window
-    padded = functional.pad(mask, (reach,) * 4, mode="replicate")
-    down = functional.conv2d(padded, weights[..., None])
-    return functional.conv2d(down, weights[..., None, :])
+    return blurred(mask, sigma)
 
 
 @node

@@ -30,7 +30,7 @@ def test_the_guidance_scale_is_embedded_as_the_oracle_does(relative):
     embedded = pipeline(None, torch.tensor([7.5]), embedding_dim=16)
     sample, text = torch.randn(2, 4, 16, 16), torch.randn(1, 7, 24)
     told = network.time_embedding(network.wave(TIME), embedded)
-    expected = network.predict(sample, told, text.expand(2, -1, -1))
+    expected = network.predict(sample, told, text.expand(2, -1, -1))[0]
     assert relative(unet(network, sample, TIME, text, guidance_scale=8.5), expected) <= 1e-5
 
 

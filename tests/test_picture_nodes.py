@@ -6,16 +6,27 @@ from PIL import Image as Picture
 
 from graph import GraphError, bind, load
 from nodes.guidance import edit_guidance
-from nodes.image import contact_sheet, crop_image, resize_image, save_animation, to_image, to_sample
+from nodes.image import (
+    blur_image,
+    contact_sheet,
+    crop_image,
+    resize_image,
+    save_animation,
+    to_image,
+    to_sample,
+)
 from nodes.kinds import Schedule, State
 from nodes.latents import (
+    batch_latents,
     composite_latents,
+    crop_latents,
     depth_channel,
     interpolate_latents,
     keep,
     no_latents,
     repeat_latents,
     resize_latents,
+    take_latents,
 )
 from nodes.mask import (
     blur_mask,
@@ -115,6 +126,28 @@ def test_inpainting_networks_read_the_mask_before_the_covered_picture():
     channels = inpainting_channels(mask, covered)
     assert channels[0, 0].tolist() == [[0, 1], [0, 0]]
     assert torch.equal(channels[:, 1:], covered)
+
+
+def test_latents_are_cut_batched_and_taken():
+    latents = torch.randn(3, 4, 4, 6)
+    assert torch.equal(crop_latents(latents, 1, 2, 4, 2), latents[..., 2:4, 1:5])
+    with pytest.raises(ValueError, match="the rectangle ends at 7, 2, and `latents` is 6×4"):
+        crop_latents(latents, 3, 0, 4, 2)
+    parts = [take_latents(latents, 2), take_latents(latents, count=2)]
+    assert torch.equal(batch_latents(parts), latents[[2, 0, 1]])
+    with pytest.raises(ValueError, match="`latents` are 3 pictures, 4 are asked for"):
+        take_latents(latents, 2, 2)
+    with pytest.raises(ValueError, match="one size, found 4×4×5, 4×4×6"):
+        batch_latents([latents, latents[..., :5]])
+    with pytest.raises(ValueError, match="one size, found none"):
+        batch_latents([])
+
+
+def test_pictures_are_blurred_channel_by_channel():
+    image = torch.rand(2, 3, 9, 12)
+    whole = blur_image(image, 1.2)
+    torch.testing.assert_close(whole[1:, 2:], blur_mask(image[1:, 2:], 1.2))
+    assert whole.std() < image.std()
 
 
 def test_latents_are_resized_put_together_and_repeated():

@@ -216,15 +216,29 @@ class UNet(UNetEncoder):
         text: Tensor | None = None,
         control: Residuals | None = None,
         adapter: tuple[Tensor, ...] = (),
-    ) -> Tensor:
-        """Predict (B, out, H, W) from a sample (B, in, H, W), an embedded time and a text."""
-        x, skips = self.descend(self.conv_in(sample), time, text, adapter)
+        deep: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict (B, out, H, W) from a sample (B, in, H, W), an embedded time and a text.
+
+        Gives as well what comes up to the outermost level from the levels below it; where that is
+        given as `deep`, they are not run.
+        """
+        x, below = self.conv_in(sample), deep
+        if below is None:
+            x, skips = self.descend(x, time, text, adapter)
+        else:
+            _, more = self.down_blocks[0](x, time, text, dict(enumerate(adapter)).get(0))
+            skips = [x, *more[: self.config.layers(0)]]
         if control is not None:
-            skips = [skip + more for skip, more in zip(skips, control.skips, strict=True)]
-            x = x + control.middle
-        for block in self.up_blocks:
-            x = block(x, skips, time, text)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+            kept = control.skips[: len(skips)]
+            skips = [skip + more for skip, more in zip(skips, kept, strict=True)]
+            x = x + control.middle if below is None else x
+        if below is None:
+            for block in self.up_blocks[:-1]:
+                x = block(x, skips, time, text)
+            below = x
+        x = self.up_blocks[-1](below, skips, time, text)
+        return self.conv_out(F.silu(self.conv_norm_out(x))), below
 
 
 def _kind(block_type: str, kinds: Kinds, path: str) -> LevelKind:

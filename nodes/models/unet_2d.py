@@ -190,8 +190,10 @@ class UNet2DModel(UNet):
     ) -> Tensor:
         time = self._tell(self.embed_time(timestep, sample), class_label)
         sample = 2 * sample - 1 if self.config.center_input_sample else sample
-        predict = self._predict_at_every_size if self.config.draws else self.predict
-        prediction = predict(sample, time)
+        if self.config.draws:
+            prediction = self._predict_at_every_size(sample, time)
+        else:
+            prediction = self.predict(sample, time)[0]
         if self.config.fourier:
             prediction = prediction / timestep.reshape(-1, 1, 1, 1).to(prediction.dtype)
         return prediction

@@ -75,6 +75,19 @@ class UNet2DConditionModel(UNet):
         control: Residuals | None = None,
         adapter: tuple[Tensor, ...] = (),
     ) -> Tensor:
+        return self.forward_with_deep(sample, timestep, text, conditions, control, adapter)[0]
+
+    def forward_with_deep(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        conditions: Conditions,
+        control: Residuals | None,
+        adapter: tuple[Tensor, ...],
+        deep: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict, with what another step computed below the outermost level or without it."""
         guidance = conditions.guidance
         if (guidance is None) != (self.config.time_cond_proj_dim is None):
             told = (
@@ -88,4 +101,4 @@ class UNet2DConditionModel(UNet):
         text = text if self.encoder_hid_proj is None else self.encoder_hid_proj(text)
         if conditions.picture is not None:
             text = torch.cat((text, conditions.picture), dim=1)
-        return self.predict(sample, time, text, control, adapter)
+        return self.predict(sample, time, text, control, adapter, deep)

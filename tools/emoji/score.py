@@ -2,19 +2,21 @@
 
 python -m tools.emoji.score                      prints the table of the model card
 python -m tools.emoji.score --sheet sheet.png    draws 24 of these prompts
+python -m tools.emoji.score --graph deep-cache --set every=5 --schedulers ddim --steps 20
 """
 
 import argparse
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 import nodes
-from graph import load
+from graph import load, parse_inputs
 from runtime import Session
 
 from .pictures import COLOURS, SCENES, SIZE, Scene, caption, draw, is_held_out, to_tensor
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--schedulers", nargs="+", default=SCHEDULERS)
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
+    parser.add_argument("--graph", default="sd15")
+    parser.add_argument("--set", nargs="*", default=[], help="inputs of the graph: every=3")
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     scenes = [scene for scene in SCENES if is_held_out(scene)]
@@ -45,15 +49,21 @@ def main() -> None:
     for scheduler in given.schedulers:
         for steps in given.steps:
             chosen = scenes[: given.pictures]
-            shares = score(generate(given.model, chosen, scheduler, steps), chosen)
+            inputs = parse_inputs(load(given.graph), given.set)
+            pictures = generate(given.model, chosen, scheduler, steps, given.graph, **inputs)
+            shares = score(pictures, chosen)
             cells = " | ".join(f"{share:.1%}" for share in shares)
             print(f"| {scheduler} | {steps} | {cells} |", flush=True)
 
 
-def generate(model: str, scenes: list[Scene], scheduler: str, steps: int) -> Tensor:
-    """Draw every scene from its caption: (N, 3, 64, 64) in [0, 1]."""
+def generate(
+    model: str, scenes: list[Scene], scheduler: str, steps: int, name: str = "sd15", **inputs: Any
+) -> Tensor:
+    """Draw every scene from its caption, by a graph: (N, 3, 64, 64) in [0, 1]."""
     pictures: list[Tensor] = []
-    session, graph = Session(), load("sd15")
+    session, graph = Session(), load(name)
+    inputs = {"guidance_scale": 3.0} | inputs
+    given = {key: value for key, value in inputs.items() if key in graph.inputs}
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, len(scenes), 50):
             part = scenes[first : first + 50]
@@ -63,10 +73,10 @@ def generate(model: str, scenes: list[Scene], scheduler: str, steps: int) -> Ten
                 prompt=[caption(scene) for scene in part],
                 scheduler=scheduler,
                 steps=steps,
-                guidance_scale=3.0,
                 seed=1000 + first,
                 count=len(part),
                 output=f"{folder}/picture.png",
+                **given,
             )
             pictures.append(outputs["image"])
     return torch.cat(pictures)

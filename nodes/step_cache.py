@@ -1,0 +1,77 @@
+"""What a step takes over from the step before, so that it costs less."""
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+from torch import Tensor
+
+from graph import Kind, node
+
+from .denoise import expect_channels, fitting, for_each
+from .kinds import (
+    AdapterFeatures,
+    Control,
+    ImagePrompt,
+    Latents,
+    PictureSize,
+    PooledText,
+    Prediction,
+    Schedule,
+    TextEmbedding,
+    Timestep,
+)
+from .models import Conditions, UNet, UNet2DConditionModel
+
+DeepFeatures = Annotated[Tensor, Kind("deep features", "B C H W")]
+"""What comes up to a UNet's outermost level from all levels below it."""
+
+
+class Cached(NamedTuple):
+    """A prediction, and what it took from below, for the steps that follow."""
+
+    prediction: Prediction
+    deep: DeepFeatures
+
+
+@node
+def cached_unet(
+    model: UNet,
+    sample: Latents,
+    timestep: Timestep,
+    refresh: bool,
+    deep: Annotated[
+        DeepFeatures | None, Field(description="what this call gave at the step before")
+    ],
+    text: TextEmbedding | None = None,
+    pooled_text: PooledText | None = None,
+    size: PictureSize | None = None,
+    control: Control | None = None,
+    adapter: AdapterFeatures | None = None,
+    image_prompt: ImagePrompt | None = None,
+) -> Cached:
+    """Predict by a UNet's outermost level alone, with older features from below (DeepCache).
+
+    What the deep levels see hardly changes from step to step (arXiv:2312.00858): where `refresh`
+    does not hold, their features of the last step at which it did are taken.
+    """
+    if not isinstance(model, UNet2DConditionModel):
+        raise ValueError("`model` is told no text, and only networks that are can be cached")
+    expect_channels(model, sample)
+    given = (pooled_text, size)
+    pooled, sizes = (None if it is None else for_each(it, sample, "texts") for it in given)
+    conditions = Conditions(pooled_text=pooled, size=sizes)
+    told = fitting(model, sample, text, conditions, control, adapter, image_prompt)
+    inputs = sample.to(next(model.parameters()).dtype)
+    prediction, deep = model.forward_with_deep(
+        inputs, timestep, *told, deep=None if refresh else deep
+    )
+    return Cached(prediction.float(), deep)
+
+
+@node
+def refresh_steps(
+    schedule: Schedule,
+    every: Annotated[int, Field(ge=1, description="1 = at every step, 3 = at every third")] = 3,
+) -> list[bool]:
+    """Say at which steps the whole network is run, beginning with the first."""
+    return [number % every == 0 for number in range(len(schedule))]

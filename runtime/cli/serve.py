@@ -36,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         message = f"serve: {error.name} is not installed"
         raise GraphError([Finding(None, message, "pip install 'run-graph[serve]'")]) from error
-    token = os.environ.get("RUN_GRAPH_TOKEN")
+    token = os.environ.get("RUN_GRAPH_TOKEN") or None  # set but empty is none
     if given.host not in LOOPBACK and not token:
         message = f"whoever reaches {given.host} could use this server"
         raise GraphError([Finding(None, message, "set RUN_GRAPH_TOKEN, which callers must send")])

@@ -80,9 +80,9 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for name in dict.fromkeys([*then, *now]):
         if name not in now:
-            lines.append(f"{name}: was {_shown(then[name])}, is not there now")
+            lines.append(f"{name}: was {_shown(then[name])}, is gone")
         elif name not in then:
-            lines.append(f"{name}: was not there, is {_shown(now[name])}")
+            lines.append(f"{name}: is new, {_shown(now[name])}")
         elif then[name] != now[name]:
             lines.append(f"{name}: was {_shown(then[name])}, is {_shown(now[name])}")
     return lines

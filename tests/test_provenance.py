@@ -290,3 +290,35 @@ def _command(folder, *words):
     print(done.stdout, done.stderr)
     assert done.returncode == 0
     return done.stdout
+
+
+def test_two_pictures_are_compared_by_meaning(made, tmp_path, capsys):
+    other = tmp_path / "other.png"
+    assert main(["ddpm", "model=emoji-32", "steps=3", "seed=3", f"output={other}"]) == 0
+    capsys.readouterr()
+    assert main(["diff", str(made), str(other)]) == 1
+    assert capsys.readouterr().out == (
+        "inputs\n  steps: was 2, is 3\n  count: was 2, is 1\n  output: was pair.png, is other.png\n"
+        "pixels\n  they are not the same\n"
+    )
+    assert main(["diff", str(made), str(made)]) == 0
+    assert capsys.readouterr().out == "they are the same\n"
+
+
+def test_two_graphs_are_compared_by_meaning(tmp_path, capsys):
+    text = (ROOT / "graphs" / "sd15.yaml").read_text()
+    mine = tmp_path / "mine.yaml"
+    lines = [line for line in text.splitlines() if not line.startswith("  saved:")]
+    changed = "\n".join(lines).replace("steps: 25", "steps: 30").replace("  output: sd15.png\n", "")
+    mine.write_text(
+        "# Mine.\n"
+        + changed.replace("scale: $guidance_scale}", "scale: 3}").replace(
+            "  guidance_scale: 7.5\n", ""
+        )
+    )
+    assert main(["diff", "sd15", str(mine)]) == 1
+    assert capsys.readouterr().out == (
+        "inputs\n  steps: was 25, is 30\n  guidance_scale: was 7.5, is gone\n  output: was sd15.png, is gone\n"
+        "graph\n  denoise/guided.scale: was $guidance_scale, is 3.0\n  saved: was save_image, is gone\n"
+        "  saved.image: was $image, is gone\n  saved.path: was $output, is gone\n"
+    )

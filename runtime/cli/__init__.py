@@ -18,6 +18,7 @@ VERBS = {
     "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
     "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),
+    "diff": ("A B", "say what differs between two pictures, or two graphs, by meaning"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
     "serve": ("GRAPH [name=value ...]", "graphs as HTTP endpoints; what is set here is fixed"),

@@ -16,6 +16,7 @@ from ..profile import Profile
 from ..progress import Progress
 from ..session import Session
 from . import sweep
+from .lock import locked
 from .shared import FAILED, INTERRUPTED, OK, WRONG
 
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--profile", action="store_true")
     option("--cache", type=Path, metavar="DIR")
     option("--explain", action="store_true")
+    option("--lock", type=Path, metavar="FILE")
     sweep.add_arguments(parser)
 
 
@@ -43,6 +45,8 @@ def run(given: argparse.Namespace) -> int:
         print(describe_graph(graph))
         return OK
     inputs = parse_inputs(graph, given.words[1:])
+    if given.lock:
+        graph = locked(graph, inputs, given.lock)
     if given.sweep or given.grid:
         return sweep.run(given, graph, inputs)
     progress = Progress(sys.stderr)

@@ -1,0 +1,46 @@
+"""`run-graph lock`: the files that a graph reads, pinned."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from graph import Finding, Graph, GraphError, load, parse_inputs
+
+from ..lock import Lock, lock_of, pinned, refuse_others
+from .shared import OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take a graph, and the inputs that decide which files it reads."""
+    parser.add_argument("graph", metavar="GRAPH")
+    parser.add_argument("inputs", nargs="*", metavar="name=value")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write the lock beside the person who asks, and say what is in it."""
+    graph = load(given.graph)
+    lock = lock_of(graph, _with_defaults(graph, parse_inputs(graph, given.inputs)))
+    file = Path(f"{graph.name}.lock.json")
+    file.write_text(lock.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+    count = len({fact.repository for fact in lock.files if fact.repository})
+    print(f"{file}: {len(lock.files)} files, {count} repositories; run with --lock {file}")
+    return OK
+
+
+def locked(graph: Graph, inputs: Mapping[str, Any], file: Path) -> Graph:
+    """Hold a graph to a lock; raises GraphError where it would read anything else."""
+    try:
+        lock = Lock.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise GraphError([Finding(None, f"{file} is no lock: {error}")]) from error
+    graph = pinned(graph, lock)
+    refuse_others(graph, _with_defaults(graph, inputs), lock)
+    return graph
+
+
+def _with_defaults(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: entry.default for name, entry in graph.inputs.items() if not entry.required}
+    return own | dict(inputs)

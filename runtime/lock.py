@@ -1,0 +1,82 @@
+"""Locks: which files a graph was made with, so that a run with others is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from graph import Block, Call, Finding, Graph, GraphError, Literal, Loop, prune
+
+from .files import Files, readers
+from .provenance import file_facts
+
+REVISION = "revision"
+"""The parameter of loaders that takes a commit."""
+
+
+class LockedFile(BaseModel):
+    """A file that the call of a block reads."""
+
+    block: str
+    file: str
+    sha256: str
+    bytes: int
+    repository: str | None = None
+    commit: str | None = None
+
+
+class Lock(BaseModel):
+    """All files of a graph; `free` names the blocks whose files hang on inputs yet to be given."""
+
+    files: list[LockedFile]
+    free: list[str]
+
+
+def lock_of(graph: Graph, inputs: Mapping[str, Any]) -> Lock:
+    """Find every file that a graph would read, and what it is."""
+    files = Files()
+    found = {call.name: files.sources(call, inputs) for call in readers(prune(graph).blocks)}
+    facts = file_facts({name: sources for name, sources in found.items() if sources})
+    free = sorted(name for name, sources in found.items() if sources is None)
+    return Lock(files=[LockedFile.model_validate(fact) for fact in facts], free=free)
+
+
+def pinned(graph: Graph, lock: Lock) -> Graph:
+    """Give the calls that read from a repository the commit that a lock has for it."""
+    commits = {fact.block: fact.commit for fact in lock.files if fact.commit}
+
+    def pin(call: Call) -> Call:
+        if call.name not in commits or REVISION not in call.node.parameters:
+            return call
+        return replace(call, arguments={**call.arguments, REVISION: Literal(commits[call.name])})
+
+    return replace(graph, blocks=tuple(_changed(block, pin) for block in graph.blocks))
+
+
+def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
+    """Raise GraphError with every file that a graph would read and that is not as a lock has it."""
+    now = lock_of(graph, inputs)
+    known = {(fact.block, fact.file): fact.sha256 for fact in lock.files}
+    findings = [
+        Finding(None, f"'{name}' reads what only the run can say, which the lock forbids")
+        for name in now.free
+        if name not in lock.free
+    ]
+    for fact in now.files:
+        wanted = known.get((fact.block, fact.file))
+        if wanted == fact.sha256 or fact.block in lock.free:
+            continue
+        found = f"'{fact.block}' reads {fact.file} of SHA-256 {fact.sha256}"
+        rule = f"the lock has {wanted}" if wanted else "the lock has no such file"
+        findings.append(Finding(None, f"{found}, and {rule}"))
+    if findings:
+        raise GraphError(findings)
+
+
+def _changed(block: Block, change: Callable[[Call], Call]) -> Block:
+    if isinstance(block, Loop):
+        return replace(block, body=tuple(_changed(inner, change) for inner in block.body))
+    return change(block)

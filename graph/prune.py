@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,23 +10,37 @@ from .blocks import Block, Call, Graph, Loop, Value, references, values_of
 
 
 def prune(graph: Graph) -> Graph:
-    """Keep the blocks that the outputs and the effects need."""
+    """Keep what the outputs and the effects need: blocks, and of loops the collected lists."""
     return replace(graph, blocks=_needed(graph.blocks, graph.outputs.values()))
 
 
 def _needed(blocks: Iterable[Block], roots: Iterable[Value]) -> tuple[Block, ...]:
     """Walk the blocks backwards, as what needs a block stands after it."""
-    names = {reference.name for root in roots for reference in references(root)}
+    asked: defaultdict[str, set[str]] = defaultdict(set)  # by block, the fields; "" = the whole
+
+    def ask(values: Iterable[Value]) -> None:
+        for value in values:
+            for reference in references(value):
+                asked[reference.name].add(reference.fields[0] if reference.fields else "")
+
+    ask(roots)
     kept: list[Block] = []
     for block in reversed(list(blocks)):
-        if block.name not in names and not has_effect(block):
+        if block.name not in asked and not has_effect(block):
             continue
         if isinstance(block, Loop):
-            block = replace(block, body=_needed(block.body, _leaving(block)))
+            block = _asked(block, asked.get(block.name, set()))
         kept.append(block)
-        for value in values_of(block):
-            names.update(reference.name for reference in references(value))
+        ask(values_of(block))
     return tuple(reversed(kept))
+
+
+def _asked(loop: Loop, fields: set[str]) -> Loop:
+    """Leave out of a loop the lists that nobody asks for, and what only they need."""
+    if "" not in fields:
+        collect = {key: value for key, value in loop.collect.items() if key in fields}
+        loop = replace(loop, collect=collect)
+    return replace(loop, body=_needed(loop.body, _leaving(loop)))
 
 
 def has_effect(block: Block) -> bool:

@@ -1,7 +1,7 @@
 """Networks that let a picture guide: ControlNet and T2I-Adapter."""
 
 from functools import reduce
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -100,13 +100,6 @@ def controlnet(
     return _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
 
 
-class ControlSteps(NamedTuple):
-    """Which ControlNets are asked at every step, beside the text and beside no text."""
-
-    cond: list[list[bool]]
-    uncond: list[list[bool]]
-
-
 @node
 def control_steps(
     schedule: Schedule,
@@ -114,11 +107,10 @@ def control_steps(
         list[float], Field(description="of each ControlNet, as parts of the run: 0 = at once")
     ],
     ends: Annotated[list[float], Field(description="1 = to the last step")],
-    guess: Guess = False,
-) -> ControlSteps:
-    """Say at which steps each ControlNet is asked: those that lie within its part of the run.
+) -> list[list[bool]]:
+    """Say at every step which ControlNets are asked: it must lie within their part of the run.
 
-    As diffusers counts, by steps; ComfyUI by the noise. With `guess` none is asked beside no text.
+    Parts are counted by steps, as diffusers does; ComfyUI counts by the noise.
     """
     if len(starts) != len(ends):
         raise ValueError(f"there are {len(starts)} `starts` and {len(ends)} `ends`")
@@ -127,11 +119,10 @@ def control_steps(
         if not 0 <= begin < end <= 1:
             raise ValueError(f"a part of the run begins at {begin} and ends at {end} in `ends`")
     first, count = schedule.first, len(schedule.table.timesteps)
-    cond = [
+    return [
         [begin <= step / count and (step + 1) / count <= end for begin, end in parts]
         for step in range(first, first + len(schedule))
     ]
-    return ControlSteps(cond, [[asked and not guess for asked in step] for step in cond])
 
 
 @node

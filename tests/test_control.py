@@ -7,7 +7,7 @@ from diffusers.utils import logging
 from PIL import Image as Picture
 
 import nodes
-from graph import load
+from graph import load, load_text
 from nodes.control import add_controls, control_steps
 from nodes.image import canny
 from nodes.kinds import SchedulerConfig
@@ -126,6 +126,45 @@ def test_two_controlnets(tiny_stable_diffusion, controlnets, pictures, tmp_path,
     assert relative(found, expected) <= 1e-4
 
 
+# What stands in sdxl.yaml in place of its loop.
+CONTROLLED = """
+  net:      {node: load_controlnet, model: $controlnet}
+  shown:    {node: load_image, path: $shown_path}
+  asked:    {node: control_steps, schedule: $schedule, starts: [0.0], ends: [0.5]}
+  denoise:  {graph: denoise_with_controls.yaml, unet: $unet, controlnets: [$net], pictures: [$shown],
+             strengths: [0.8], asked: $asked, guess: false, schedule: $schedule, start: $start,
+             fresh: $noise.fresh, text: $text.text, no_text: $no_text.text, size: $size,
+             pooled_text: $text.pooled, no_pooled_text: $no_text.pooled, guidance_scale: $guidance_scale}
+
+"""
+
+
+def test_a_controlnet_of_sdxl(tiny_sdxl, pictures, tmp_path, relative):
+    (base, folder), (paths, images) = tiny_sdxl, pictures
+    torch.manual_seed(3)
+    net = diffusers.ControlNetModel.from_unet(base.unet, load_weights_from_unet=False)
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.3)
+    net.save_pretrained(tmp_path / "net")
+    pipeline = diffusers.StableDiffusionXLControlNetPipeline(**base.components, controlnet=net)
+    pipeline.set_progress_bar_config(disable=True)
+    told = {"num_inference_steps": 4, "generator": seed(7), "output_type": "pt"}
+    expected = pipeline(
+        PROMPT, image=images[0], control_guidance_end=0.5, controlnet_conditioning_scale=0.8, **told
+    ).images
+    source = load("sdxl").source
+    loop = source[source.index("  denoise:") : source.index("  image:  ")]
+    text = source.replace(loop, CONTROLLED.lstrip("\n"))
+    text = text.replace("inputs:\n", "inputs:\n  controlnet:\n  shown_path:\n", 1)
+    found = Session("cpu", "float32")(
+        load_text(text), model=folder, prompt=PROMPT, controlnet=str(tmp_path / "net"),
+        shown_path=paths[0], steps=4, seed=7, width=WIDTH, height=HEIGHT,
+        output=str(tmp_path / "out.png"),
+    )["image"]  # fmt: skip
+    assert relative(found, expected) <= 1e-4
+
+
 def test_a_controlnet_changes_the_picture(
     tiny_stable_diffusion, controlnets, pictures, tmp_path, relative
 ):
@@ -181,11 +220,9 @@ def steps_of(count):
 
 def test_a_part_of_the_run_is_counted_over_the_whole():
     asked = control_steps(steps_of(4), [0.0, 0.5], [0.5, 1.0])
-    assert asked.cond == asked.uncond == [[True, False]] * 2 + [[False, True]] * 2
+    assert asked == [[True, False]] * 2 + [[False, True]] * 2
     tail = split_after(steps_of(4), 2).tail
-    assert control_steps(tail, [0.0, 0.5], [0.5, 1.0]).cond == [[False, True]] * 2
-    guess = control_steps(steps_of(2), [0.0], [1.0], guess=True)
-    assert (guess.cond, guess.uncond) == ([[True]] * 2, [[False]] * 2)
+    assert control_steps(tail, [0.0, 0.5], [0.5, 1.0]) == [[False, True]] * 2
     assert add_controls([None, None]) is None
 
 

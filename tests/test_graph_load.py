@@ -265,6 +265,8 @@ nodes:
       a: {node: anything, value: $b}
       b: {node: anything, value: 3}
       c: {node: numbers, count: 3}
+      d: {node: numbers, count: $b}
+    collect: {asked: $b, idle: $d}
   saving:
     for: {i: [1, 2]}
     nodes:
@@ -273,11 +275,12 @@ nodes:
   idle:
     for: {i: [1, 2]}
     nodes: {f: {node: numbers, count: $i}}
-outputs: {kept: $loop}
+outputs: {kept: $loop.kept, asked: $loop.asked}
 """)
     pruned = prune(graph)
     assert [block.name for block in pruned.blocks] == ["y", "loop", "saving"]
     assert [inner.name for inner in block(pruned, "loop").body] == ["loop/b", "loop/a"]
+    assert list(block(pruned, "loop").collect) == ["asked"]
     assert [inner.name for inner in block(pruned, "saving").body] == ["saving/d"]
 
 

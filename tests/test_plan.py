@@ -240,6 +240,15 @@ def test_a_call_whose_flag_is_known_is_settled(flag):
     assert ("loop/more" in both(body, "settle", flag=flag)) == flag
 
 
+def test_what_stands_for_a_call_that_runs_is_not_made():
+    body = """
+      spare: {node: add, a: $sample, b: $sample}
+      next: {node: add, a: $sample, b: $start, when: $flag, else: $spare}
+"""
+    assert "loop/spare" not in both(body, "settle", flag=True)
+    assert "loop/spare" in both(body, "settle", flag=False)
+
+
 def test_an_effect_whose_flag_does_not_hold_is_gone():
     source = LOOP.format(body="""
       shown: {node: show, a: $sample, when: $flag}

@@ -1,6 +1,7 @@
 """A call that only hands on one of its arguments is that argument."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from inspect import signature
 
 from graph import Block, Call, Graph, Literal, Loop, Value, prune, references, values_of
@@ -28,6 +29,8 @@ def settle(graph: Graph) -> Graph:
                 yield changed_loop(block, tuple(walk(block.body)), change)
                 continue
             call = changed_call(block, change)
+            if isinstance(call.when, Literal) and call.when.value:
+                call = replace(call, when=None, otherwise=None)
             value = _stands_for(call)
             if value is None or (call.name in fielded and not hasattr(value, "fields")):
                 yield call

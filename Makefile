@@ -19,6 +19,7 @@ check: .venv/dev
 .venv/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/run-graph schema graphs/graph.schema.json
 	touch $@
 
 .venv/dev: .venv/run

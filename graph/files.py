@@ -11,6 +11,8 @@ from .spec import Parsed, parse
 from .text import read
 
 SUFFIX = ".yaml"
+FOR_EDITORS = "# yaml-language-server:"
+"""How the comment begins that tells an editor where the schema is."""
 
 
 class Library(Protocol):
@@ -82,9 +84,11 @@ def read_graph(path: Path) -> tuple[str, Parsed]:
 
 
 def leading_comment(text: str) -> str:
-    """Return the block of comments that opens a file, without its signs."""
+    """Return the block of comments that opens a file, without its signs and the editor's line."""
     lines: list[str] = []
     for line in text.splitlines():
+        if line.startswith(FOR_EDITORS):
+            continue
         if not line.startswith("#"):
             break
         lines.append(line[1:].removeprefix(" ").rstrip())

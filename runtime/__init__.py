@@ -1,20 +1,24 @@
 """How a graph runs: on which device, in which order, step by step."""
 
-from .cache import Cache
-from .errors import RunError
-from .events import (
-    CaptureRefused,
-    Event,
-    Listen,
-    LoopFinished,
-    LoopStarted,
-    NodeFinished,
-    NodeStarted,
-    RunFinished,
-    RunStarted,
-    StepFinished,
-)
-from .session import Session
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache import Cache
+    from .errors import RunError
+    from .events import (
+        CaptureRefused,
+        Event,
+        Listen,
+        LoopFinished,
+        LoopStarted,
+        NodeFinished,
+        NodeStarted,
+        RunFinished,
+        RunStarted,
+        StepFinished,
+    )
+    from .session import Session
 
 __all__ = [
     "Cache",
@@ -31,3 +35,12 @@ __all__ = [
     "Session",
     "StepFinished",
 ]
+_ELSEWHERE = {"Cache": ".cache", "RunError": ".errors", "Session": ".session"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and no more: the command's help needs no PyTorch."""
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    module = _ELSEWHERE.get(name, ".events")
+    return getattr(import_module(module, __name__), name)

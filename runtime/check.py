@@ -13,12 +13,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from graph import Block, Call, Finding, Graph, GraphError, ListOf, Loop, Place, Value, prune
 
 from .errors import brief
-from .live_bytes import FusedAttention, LiveBytes
+from .meter import FusedAttention, Meter
 from .plan import make_plan, share_equal_calls
 from .values import UNKNOWN, arguments_of, common_length, last_uses, value_of
 
@@ -73,10 +72,10 @@ def foresee(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Repo
 def _walk(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
     machine = {"device": torch.device("meta"), "dtype": dtype}
     unset = dict.fromkeys(plan.inputs, UNKNOWN)
-    check = _Check(machine, Report(), LiveBytes())
-    with torch.no_grad(), FusedAttention(), check.live:
+    check = _Check(machine, Report(), Meter())
+    with torch.no_grad(), FusedAttention(), check.meter:
         check.blocks(plan.blocks, unset | dict(inputs), 1, last_uses(plan))
-    check.report.peak_bytes = check.live.peak
+    check.report.peak_bytes = check.meter.peak
     check.report.findings = list(GraphError(check.report.findings).findings)
     return check.report
 
@@ -85,7 +84,7 @@ def _walk(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
 class _Check:
     machine: Mapping[str, Any]
     report: Report
-    live: LiveBytes
+    meter: Meter
 
     def blocks(
         self,
@@ -113,11 +112,10 @@ class _Check:
         }
         if call.node.effect or _is_unknown(list(arguments.values())):
             return UNKNOWN
-        before = self.live.peak
-        counter = FlopCounterMode(display=False)
+        before = self.meter.peak
+        flops = self.meter.flops
         try:
-            with counter:
-                value = call.node.function(**arguments)
+            value = call.node.function(**arguments)
         except Exception as error:
             if _needs_numbers(error):
                 self.report.unchecked.append(call.name)
@@ -129,11 +127,11 @@ class _Check:
             return UNKNOWN
         modules = list(_modules(value)) if not _holds_module(arguments) else []
         if modules:  # weights are converted as they are read: a loader holds what it gives
-            self.live.peak = max(before, self.live.now)
+            self.meter.peak = max(before, self.meter.now)
         weights = [weight for module in modules for weight in module.parameters()]
         self.report.costs.append(
             Cost(
-                call.name, call.node.name, times, counter.get_total_flops(),
+                call.name, call.node.name, times, self.meter.flops - flops,
                 sum(weight.numel() for weight in weights),
                 sum(weight.nbytes for weight in weights),
             )

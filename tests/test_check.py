@@ -49,7 +49,7 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"denoise/cond\+uncond +unet +25 ", out)
     assert main([*words, "width=70", "height=64", "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
-    assert said["findings"][0]["line"] == 27
+    assert said["findings"][0]["line"] == 28
     assert said["findings"][0]["message"].startswith("'noise' (noise): width must be a multiple")
     assert main(["check", "sd15", "stesp=3", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["findings"][0]["help"] == "did you mean 'steps'?"

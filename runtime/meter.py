@@ -1,4 +1,4 @@
-"""How much memory tensors hold while something runs."""
+"""What operations take: floating-point operations, and memory."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -10,26 +10,41 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+_FLOPS: Mapping[Any, Callable[..., int]] = flop_registry
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of every tensor made inside it, as long as the tensor lives."""
+class Meter(TorchDispatchMode):
+    """Counts the operations made inside it, and the bytes of every tensor as long as it lives.
+
+    `flops` are those since the start, as `torch.utils.flop_counter` counts them.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.now = 0
         self.peak = 0
+        self.flops = 0
         self._seen: set[int] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave PyTorch's compiler alone: to import it takes longer than most checks."""
+        return False
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: Any,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation and count what it made."""
-        result = func(*args, **(kwargs or {}))
+        """Run an operation, and count it and what it made."""
+        named = kwargs or {}
+        result = func(*args, **named)
+        if flops_of := _FLOPS.get(func.overloadpacket):
+            self.flops += flops_of(*args, **named, out_val=result)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._count(leaf.untyped_storage())

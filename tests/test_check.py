@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,14 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["findings"][0]["message"].startswith("'noise' (noise): width must be a multiple")
     assert main(["check", "sd15", "stesp=3", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["findings"][0]["help"] == "did you mean 'steps'?"
+
+
+def test_help_needs_no_torch() -> None:
+    told = (
+        "import sys; from runtime.cli import main; main(['--help']); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
 
 
 def test_colour_is_for_terminals() -> None:

@@ -79,7 +79,7 @@ def ours(folder: str, size: int, steps: int, dtype: str, without: str, output: s
                 pass
 
     passes = [name for name in PASSES if name != without]
-    Session("cpu", dtype, listen, passes)(
+    Session("cpu", dtype, listen, passes, cache=None)(
         load("sd15"), model=folder, prompt=PROMPT, width=size, height=size, steps=steps,
         scheduler="euler", output=output,
     )  # fmt: skip

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 Work = Callable[[], list[Any]]
-Record = Callable[[Work], Work]
-"""Takes work on fixed tensors and gives what does it once more; raises NotCaptured."""
+Record = Callable[[Work, list[Tensor]], Work]
+"""Takes work on these fixed tensors and gives what does it once more; raises NotCaptured."""
 Function = Callable[[list[Any]], list[Any]]
 
 MOST = 8
@@ -69,13 +69,16 @@ class Captured:
             return inputs[-1]
 
         fixed = [_rebuilt(value, own) for value in values]
-        replay = self.record(lambda: self.function(fixed))
+        replay = self.record(lambda: self.function(fixed), inputs)
         # `given` keeps what the key knows by its identity.
         return Recording(inputs, replay, values, [tensor for v in values for tensor in _tensors(v)])
 
 
-def record_on_cuda(work: Work) -> Work:
+def record_on_cuda(work: Work, inputs: list[Tensor]) -> Work:
     """Record work as a CUDA graph, and compare it once with the work itself."""
+    if not all(tensor.is_cuda for tensor in inputs):
+        # What is computed of it on the CPU would be no part of the recording, and stay as it was.
+        raise NotCaptured("a step is given tensors that are not on the GPU")
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graph import Registry, load_text
 from runtime import CaptureRefused, NodeStarted, StepFinished
-from runtime.capture import MOST, Captured, NotCaptured, check_equal
+from runtime.capture import MOST, Captured, NotCaptured, check_equal, record_on_cuda
 from runtime.evaluate import evaluate
 
 registry = Registry()
@@ -107,7 +107,7 @@ class Twin:
     def __init__(self):
         self.recorded = self.replayed = 0
 
-    def __call__(self, work):
+    def __call__(self, work, _):
         self.recorded += 1
 
         def replay():
@@ -170,7 +170,7 @@ def test_steps_that_all_differ_are_run_plainly_from_then_on():
 
 
 def test_what_a_machine_cannot_record_is_run_plainly():
-    def record(work):
+    def record(work, inputs):
         raise NotCaptured("CUDA cannot record it: operation not permitted")
 
     source = LOOP.format(more="")
@@ -182,7 +182,7 @@ def test_what_a_machine_cannot_record_is_run_plainly():
 
 
 def test_what_is_given_is_neither_changed_nor_what_is_given_back():
-    captured = Captured(lambda values: [values[0].add_(1), values[1]], lambda work: work)
+    captured = Captured(lambda values: [values[0].add_(1), values[1]], lambda work, _: work)
     given = [torch.zeros(2), "x"]
     first, word = captured(given)
     second, _ = captured([torch.ones(2), "x"])
@@ -197,10 +197,14 @@ def test_a_recording_that_gives_other_numbers_is_refused():
             check_equal([torch.ones(3)], [wrong])
 
 
+def test_what_is_on_the_cpu_is_not_recorded_for_a_gpu():
+    captured = Captured(lambda values: [values[0] * 2], record_on_cuda)
+    with pytest.raises(NotCaptured, match="a step is given tensors that are not on the GPU"):
+        captured([torch.ones(2)])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu():
-    from runtime.capture import record_on_cuda
-
     captured = Captured(lambda values: [values[0] * 2 + values[1]], record_on_cuda)
     one, other = torch.rand(8, device="cuda"), torch.rand(8, device="cuda")
     for _ in range(3):

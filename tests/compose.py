@@ -14,6 +14,7 @@ class Parts:
     guidance: str = "plain"
     lora: bool = False
     control: bool = False
+    image_prompt: bool = False
     free_u: bool = False
     neutral: bool = False
 
@@ -58,6 +59,8 @@ def compose(parts: Parts, files: dict[str, str]) -> str:
     )
     if parts.lora:
         _lora(lines, parts, files)
+    if parts.image_prompt:
+        _image_prompt(lines, parts, files)
     if parts.free_u:
         ones = "[1, 1]" if parts.neutral else "[1.5, 1.6]"
         skip = "[1, 1]" if parts.neutral else "[0.9, 0.2]"
@@ -68,6 +71,10 @@ def compose(parts: Parts, files: dict[str, str]) -> str:
     _text(lines, parts, model)
     _begin(lines, parts, files)
     cond, uncond = (_told(parts.family, name) for name in ("text", "no_text"))
+    if parts.image_prompt:
+        prompted = (f"{cond}, image_prompt: $seen", f"{uncond}, image_prompt: $unseen")
+    else:
+        prompted = (cond, uncond)
     if parts.control:
         file = files[f"{parts.family} control"]
         strength = parts.scale(0.7, 0)
@@ -80,7 +87,9 @@ def compose(parts: Parts, files: dict[str, str]) -> str:
                 f"{name}: {{node: controlnet, model: $controls, image: $hint, strength: {strength}, "
                 f"sample: $state.sample, timestep: $step.timestep, {told}}}"
             )
-        cond, uncond = f"{cond}, control: $hint_cond", f"{uncond}, control: $hint_uncond"
+        hints = ("$hint_cond", "$hint_uncond")
+        prompted = tuple(f"{it}, control: {hint}" for it, hint in zip(prompted, hints, strict=True))
+    cond, uncond = prompted
     lines.body.append(f"cond: {_call(lines.unet, cond)}")
     _guide(lines, parts, cond, uncond)
     _finish(lines, parts)
@@ -104,6 +113,19 @@ def _lora(lines: Lines, parts: Parts, files: dict[str, str]) -> None:
         f"changed: {{node: apply_lora, model: {lines.unet}, lora: $lora, weight: {weight}}}",
     ]
     lines.unet = "$changed"
+
+
+def _image_prompt(lines: Lines, parts: Parts, files: dict[str, str]) -> None:
+    scale = parts.scale(0.8, 0)
+    lines.nodes += [
+        f"eye: {{node: load_image_encoder, model: {files['encoder']}}}",
+        f"learned: {{node: load_ip_adapter, model: {files[f'{parts.family} ip adapter']}}}",
+        f"looking: {{node: apply_ip_adapter, model: {lines.unet}, adapter: $learned, scale: {scale}}}",
+        f"shown: {{node: load_image, path: {files['image']}}}",
+        "seen: {node: image_prompt, encoder: $eye, adapter: $learned, image: $shown}",
+        "unseen: {node: image_prompt, encoder: $eye, adapter: $learned}",
+    ]
+    lines.unet = "$looking"
 
 
 def _text(lines: Lines, parts: Parts, model: str) -> None:

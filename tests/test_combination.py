@@ -14,12 +14,14 @@ import nodes
 from graph import load_text
 from nodes.image import load_image
 from nodes.load import load_unet
+from nodes.models import text_attentions
 from nodes.schedulers import SCHEDULERS
 from runtime import Session
 from runtime.check import check_shapes
 from tests.compose import GUIDANCES, NEVER_NEUTRAL, Parts, compose
 
 assert nodes.__all__  # importing registers the node types
+SEEN = 12  # how wide the image encoder sees
 CPU = torch.device("cpu")
 OTHER_LEVELS = ("ipndm", "edm", "flow", "ddim_inverse")  # these are for other networks
 SAMPLERS = [it for it in SCHEDULERS if it.islower() and not it.startswith(OTHER_LEVELS)]
@@ -39,7 +41,7 @@ MANY = settings(FEW, max_examples=150)
 
 @pytest.fixture(scope="module")
 def files(tiny_stable_diffusion, tiny_sdxl, tmp_path_factory) -> dict[str, str]:
-    """Write checkpoints with networks of two levels, ControlNets, LoRAs, a picture and masks."""
+    """Write checkpoints of two levels, what changes and guides them, a picture and masks."""
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     folder = tmp_path_factory.mktemp("parts")
@@ -58,6 +60,10 @@ def files(tiny_stable_diffusion, tiny_sdxl, tmp_path_factory) -> dict[str, str]:
         found[f"{family} control"] = str(folder / f"{family}-control")
         found[f"{family} lora"] = str(folder / f"{family}.safetensors")
         save_file(_lora(found[family]), found[f"{family} lora"])
+        found[f"{family} ip adapter"] = str(folder / f"{family}-picture.safetensors")
+        save_file(_ip_adapter(found[family]), found[f"{family} ip adapter"])
+    found["encoder"] = str(folder / "encoder")
+    _write_image_encoder(found["encoder"])
     pixels = torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(1))
     picture = Picture.fromarray((255 * pixels).to(torch.uint8).numpy())
     picture.resize((32, 32)).save(folder / "image.png")
@@ -79,6 +85,28 @@ def _lora(model: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _ip_adapter(model: str) -> dict[str, torch.Tensor]:
+    layers = text_attentions(load_unet(model, torch.device("meta"), torch.float32)).values()
+    width = next(iter(layers)).to_k.weight.shape[1]
+    shapes = {"image_proj.proj.weight": (4 * width, SEEN), "image_proj.proj.bias": (4 * width,)}
+    shapes |= {"image_proj.norm.weight": (width,), "image_proj.norm.bias": (width,)}
+    for number, layer in enumerate(layers):
+        for kind in "kv":
+            name = f"ip_adapter.{2 * number + 1}.to_{kind}_ip.weight"
+            shapes[name] = tuple(layer.to_k.weight.shape)
+    return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+
+def _write_image_encoder(folder: str) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        image_size=16, patch_size=8, projection_dim=SEEN,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+
+
 @st.composite
 def combinations(draw, guidances=GUIDANCES):
     guidance = draw(st.sampled_from(guidances))
@@ -90,6 +118,7 @@ def combinations(draw, guidances=GUIDANCES):
         guidance=guidance,
         lora=draw(st.booleans()),
         control=draw(st.booleans()),
+        image_prompt=draw(st.booleans()),
         free_u=draw(st.booleans()),
     )
 
@@ -142,7 +171,13 @@ def test_many_features_of_no_strength_change_nothing(files, relative, parts):
 @pytest.mark.slow
 def test_every_feature_changes_the_picture(files):
     plain = drawn(Parts(), files)
-    changes = [{"lora": True}, {"control": True}, {"free_u": True}, {"family": "sdxl"}]
+    changes = [
+        {"lora": True},
+        {"control": True},
+        {"image_prompt": True},
+        {"free_u": True},
+        {"family": "sdxl"},
+    ]
     changes += [{"guidance": it} for it in GUIDANCES[1:]] + [{"begin": "img2img"}]
     for change in changes:
         assert (drawn(replace(Parts(), **change), files) - plain).abs().max() > 2e-4, change

@@ -92,6 +92,7 @@ _SIBLINGS = {
     "solver_type": ("midpoint", "heun", "logrho", "bh1", "bh2"),
     "algorithm_type": ("deis", "dpmsolver", "dpmsolver++"),
 }
+_SORTS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number"}
 
 
 def resolve(
@@ -147,11 +148,9 @@ def _check_values(name: str, settings: Settings) -> None:
         what, value = f"{name}'s {field}", settings[field]
         if isinstance(allowed, tuple) and str(value) not in map(str, allowed):
             raise ValueError(_refusal(what, value, allowed))
-        if isinstance(allowed, bool) and not isinstance(value, bool):
-            raise ValueError(f"{what} must be true or false, not {value!r}")
-        number = isinstance(allowed, int | float) and not isinstance(allowed, bool)
-        if number and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{what} must be a number, not {value!r}")
+        sort = _SORTS.get(type(allowed))
+        if sort and _SORTS.get(type(value)) != sort:
+            raise ValueError(f"{what} must be {sort}, not {value!r}")
 
 
 def _check_together(settings: Settings) -> None:
@@ -170,9 +169,8 @@ def _check_together(settings: Settings) -> None:
 def _checked_options(name: str, settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
-        takers = [
-            key for key, each in FAMILIES.items() if {option, f"flow_{option}"} & {*each.fields}
-        ]
+        names = {option, f"flow_{option}"}  # the shift of one class is the flow_shift of another
+        takers = [key for key, each in FAMILIES.items() if names & {*each.fields}]
         if name not in takers:
             raise ValueError(f"{name} takes no {option}; {', '.join(sorted(takers))} do")
     for option, flag in (("mu", "use_dynamic_shifting"), ("shift", "use_flow_sigmas")):

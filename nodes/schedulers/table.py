@@ -106,14 +106,14 @@ def make_table(
     update = torch.stack([torch.stack(solver.move(i, row)) for i, (_, row) in enumerate(basis)])
     if not bool(update.isfinite().all()):
         raise ValueError(f"{name} has no finite table for these settings and {steps} steps")
-    alphas, sigmas_ = double(solver.levels).unbind(dim=1)
+    levels = double(solver.levels)  # (N, 2)
     return Table(
         name=name,
         training_timesteps=settings["num_train_timesteps"],
         prediction_type=settings["prediction_type"],
         timesteps=double(solver.timesteps),
-        alphas=alphas,
-        sigmas=sigmas_,
+        alphas=levels[:, 0],
+        sigmas=levels[:, 1],
         predict=torch.stack([clean[:2] for clean, _ in basis]),
         update=update,
         noisy=tuple(solver.noisy or [False] * len(update)),

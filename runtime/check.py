@@ -7,7 +7,7 @@ built of their configs alone, loops are walked one step deep, and nothing is sav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -69,10 +69,28 @@ def foresee(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Repo
     return _walk(make_plan(graph, inputs), inputs, dtype)
 
 
-def _walk(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
+def weigh(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
+    """Say what the weights of a plan alone take, in a fraction of the time of a whole check."""
+    return _walk(plan, inputs, dtype, only=set(map(id, loaders_of(plan.blocks))))
+
+
+def loaders_of(blocks: Iterable[Block]) -> Iterator[Call]:
+    """Walk over the calls that load weights in the run's precision onto the run's device."""
+    for block in blocks:
+        if isinstance(block, Loop):
+            yield from loaders_of(block.body)
+        elif {"device", "dtype"} <= {it.ambient for it in block.node.parameters.values()} and (
+            "device" not in block.arguments
+        ):
+            yield block
+
+
+def _walk(
+    plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype, only: Set[int] | None = None
+) -> Report:
     machine = {"device": torch.device("meta"), "dtype": dtype}
     unset = dict.fromkeys(plan.inputs, UNKNOWN)
-    check = _Check(machine, Report(), Meter())
+    check = _Check(machine, Report(), Meter(), only)
     with torch.no_grad(), FusedAttention(), check.meter:
         check.blocks(plan.blocks, unset | dict(inputs), 1, last_uses(plan))
     check.report.peak_bytes = check.meter.peak
@@ -85,6 +103,7 @@ class _Check:
     machine: Mapping[str, Any]
     report: Report
     meter: Meter
+    only: Set[int] | None
 
     def blocks(
         self,
@@ -110,7 +129,8 @@ class _Check:
             for name, parameter in call.node.parameters.items()
             if parameter.ambient == "device"
         }
-        if call.node.effect or _is_unknown(list(arguments.values())):
+        left_out = self.only is not None and id(call) not in self.only
+        if left_out or call.node.effect or _is_unknown(list(arguments.values())):
             return UNKNOWN
         before = self.meter.peak
         flops = self.meter.flops

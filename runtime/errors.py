@@ -8,6 +8,11 @@ import torch
 
 from graph import Call, Place
 
+LESS_MEMORY = (
+    "a smaller width, height or count, `tile` where pictures are encoded or decoded, "
+    "or --dtype bfloat16; run-graph check GRAPH --cost foretells what a run needs"
+)
+
 
 class RunError(Exception):
     """A run ended because a node or a loop failed; the text says where, why and with what."""
@@ -26,6 +31,8 @@ def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> R
         f"  raised at {last.filename}:{last.lineno}",
         *(f"  {name}: {brief(value)}" for name, value in arguments.items()),
     ]
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        lines.append(f"  help: {LESS_MEMORY}")
     return RunError(call.place, "\n".join(lines))
 
 

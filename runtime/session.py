@@ -11,6 +11,7 @@ from .capture import record_on_cuda
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .files import Files
+from .fit import Fitting
 from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain
 from .provenance import Provenance
@@ -48,12 +49,13 @@ class Session:
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
         self._planned: tuple[Graph, str, Graph] | None = None
         self.files = Files()
+        self.fitting = Fitting(self.device, self.dtype)
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
         """Run a graph and give its outputs by name.
 
-        Raises GraphError where an input is unknown, missing or of the wrong type, and RunError
-        where a node fails.
+        Raises GraphError where an input is unknown, missing or of the wrong type, or the weights
+        cannot fit the device, and RunError where a node fails.
         """
         known = bind(graph, inputs)
         plan = self._plan(graph, known)
@@ -81,7 +83,9 @@ class Session:
         """Plan a run, unless it is the one before once more."""
         depends_on = repr(plain(known))  # 1 == 1.0 == True, but their texts differ
         if self._planned is None or self._planned[0] is not graph or self._planned[1] != depends_on:
-            self._planned = (graph, depends_on, make_plan(graph, known, self.passes))
+            plan = make_plan(graph, known, self.passes)
+            self.fitting.check(plan, known)
+            self._planned = (graph, depends_on, plan)
         return self._planned[2]
 
     def _tell(self, event: Event) -> None:

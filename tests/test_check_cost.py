@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from graph import Graph, bind, load, load_text
+from graph import Call, Graph, GraphError, bind, load, load_text
 from nodes.load import load_unet, load_vae
 from nodes.text import load_text_encoder
 from runtime import Session
-from runtime.check import check_shapes, foresee
+from runtime.check import check_shapes, foresee, weigh
+from runtime.errors import node_failed
 from tests.check_graphs import write_families
 from tests.graph_mutations import as_text, base_graphs
 
@@ -76,6 +77,39 @@ def test_peak_memory_is_weights_and_the_largest_tensors_together() -> None:
     assert check_shapes(graph, inputs, torch.bfloat16).peak_bytes == pytest.approx(
         one / 2, rel=0.05
     )
+
+
+def test_weights_that_cannot_fit_are_refused_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session("cpu", "float32")
+    session.fitting.memory = 10_000_000
+    monkeypatch.setattr("nodes.load.load_weights", lambda *_: pytest.fail("a weight was read"))
+    with pytest.raises(GraphError) as caught:
+        session(load("emoji"), steps=1)
+    assert str(caught.value) == (
+        "error: the weights of this run need 0.018 GB at the same time in float32, cpu has 0.01 GB: "
+        "picture/text/encoder 0.00203 GB, picture/unet 0.0153 GB, picture/vae 0.00273 GB\n"
+        "  help: --dtype bfloat16 halves them"
+    )
+
+
+def test_the_same_weights_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, asked = Session("cpu", "float32"), []
+    monkeypatch.setattr("runtime.session.evaluate", lambda *_: {})
+    monkeypatch.setattr("runtime.fit.weigh", lambda *given: asked.append(1) or weigh(*given))
+    for prompt in ("a fox", "a cat"):
+        session(load("emoji"), prompt=prompt)
+    assert asked == [1]
+
+
+def test_what_needs_less_memory_is_told_where_it_ran_out() -> None:
+    call = next(block for block in load("sd15").blocks if isinstance(block, Call))
+    try:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+    except torch.cuda.OutOfMemoryError as error:
+        failed = node_failed(call, {}, error)
+    assert failed.message.endswith("run-graph check GRAPH --cost foretells what a run needs")
 
 
 MEASURE = """

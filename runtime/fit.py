@@ -44,7 +44,7 @@ class Fitting:
 def memory_of(device: torch.device) -> int | None:
     """Give the bytes that a device has in all, with swap; None where that is not known."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        return torch.cuda.mem_get_info(device)[1]
     table = Path("/proc/meminfo")
     if device.type != "cpu" or not table.exists():
         return None

@@ -6,6 +6,7 @@ number, every value a function that reads it, every block a function that runs i
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from graph import (
 )
 
 from .capture import Captured, NotCaptured, Record
+from .checkpoint import Checkpoint, Reached
 from .errors import node_failed
 from .events import (
     CaptureRefused,
@@ -60,16 +62,18 @@ def evaluate(
     listen: Listen | None = None,
     keep: Keep | None = None,
     record: Record | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Run every block and give the outputs by name.
 
     `known` holds the inputs, and what else is known beforehand, by name; `machine` what the machine
     supplies, by its ambient name. `keep` is handed the value of every block outside loops. `record`
-    records the bodies of loops, whose nodes are then not told of. A value is let go as soon as no
-    later block needs it. Raises RunError where a node fails.
+    records the bodies of loops, whose nodes are then not told of. `checkpoint` says where
+    outermost loops begin, and is told of their steps. A value is let go as soon as no later block
+    needs it. Raises RunError where a node fails.
     """
     compiler = _Compiler(machine, listen, record, {})
-    runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep)
+    runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep, checkpoint)
     outputs = {name: compiler.read(value) for name, value in plan.outputs.items()}
     numbers = {name: compiler.number(name) for name in known}
     slots: Slots = [None] * len(compiler.numbers)
@@ -94,7 +98,11 @@ class _Compiler:
         return self.numbers.setdefault(name, len(self.numbers))
 
     def blocks(
-        self, blocks: tuple[Block, ...], kept: set[str], keep: Keep | None = None
+        self,
+        blocks: tuple[Block, ...],
+        kept: set[str],
+        keep: Keep | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> list[Run]:
         """Run blocks in turn; what only they need, and is not to be kept, is let go in between."""
         runs: list[Run] = []
@@ -103,7 +111,7 @@ class _Compiler:
             done_with = set(uses.get(position, ()))
             if isinstance(block, Loop):
                 at_start = done_with - names_in(_inside(block)) - {block.name}
-                runs.append(self.loop(block, at_start))
+                runs.append(self.loop(block, at_start, checkpoint))
                 done_with -= at_start
             else:
                 runs.append(self.call(block))
@@ -179,7 +187,7 @@ class _Compiler:
 
         return run_and_tell if listen else run
 
-    def loop(self, loop: Loop, at_start: set[str]) -> Run:
+    def loop(self, loop: Loop, at_start: set[str], checkpoint: Checkpoint | None) -> Run:
         """Run a loop; the names of `at_start` are needed no more once it has begun."""
         sequences = {key: self.read(value) for key, value in loop.sequences.items()}
         items = [self.number(loop.variable(key)) for key in loop.sequences]
@@ -200,7 +208,12 @@ class _Compiler:
             if listen:
                 listen(LoopStarted(loop, steps))
             begin, done = time.perf_counter(), 0
-            for row in zip(*walked.values(), strict=True):
+            if checkpoint and (reached := checkpoint.resume(loop)):
+                done = reached.done
+                for state, value in zip(states, reached.carried, strict=True):
+                    slots[state] = value
+                collected = dict(zip(loop.collect, reached.collected, strict=True))
+            for row in islice(zip(*walked.values(), strict=True), done, None):
                 for item, value in zip(items, row, strict=True):
                     slots[item] = value
                 left = step(slots)
@@ -209,6 +222,9 @@ class _Compiler:
                 for values, value in zip(collected.values(), left.collected, strict=True):
                     values.append(value)
                 done += 1
+                if checkpoint and not left.stop:
+                    carried = [slots[state] for state in states]
+                    checkpoint.step(loop, Reached(done, carried, [*collected.values()]))
                 if listen:
                     listen(StepFinished(loop, done - 1, steps))
                 if left.stop:

@@ -8,6 +8,7 @@ from graph import Graph, bind
 
 from .cache import Cache
 from .capture import record_on_cuda
+from .checkpoint import Checkpoint
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
 from .files import Files
@@ -28,7 +29,8 @@ class Session:
     the sample itself always stays float32. `listen` is told of every event of every run;
     `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
     `capture` lets a GPU replay a recording of each loop's body, whose nodes are then not told of;
-    `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered.
+    `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered;
+    `checkpoint` is told where loops stand, and where they begin.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Session:
         passes: Iterable[str] = PASSES,
         capture: bool = True,
         cache: Remembering | None = IN_MEMORY,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.why = why_dtype(dtype, self.device)
         self.listen = listen
         self.passes = tuple(passes)
+        self.checkpoint = checkpoint
         self.cache = Cache() if cache is IN_MEMORY else cache
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
         self._planned: tuple[Graph, str, Graph] | None = None
@@ -66,11 +70,13 @@ class Session:
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         keep = None
+        if self.checkpoint:
+            self.checkpoint.begin(graph, plan, known, machine, self.passes)
         if self.cache:
             remember = self.cache(plan, known, machine)
             plan, found = recall(plan, remember)
             known, keep = known | found, remember.keep
-        outputs = evaluate(plan, known, machine, self.listen, keep, self.record)
+        outputs = evaluate(plan, known, machine, self.listen, keep, self.record, self.checkpoint)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
 

@@ -1,0 +1,29 @@
+"""`run-graph resume`: a run that ended goes on where it stood."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import Checkpoint, read_run
+from ..plan import PASSES
+from ..replay import recorded_graph
+from .execute import execute
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Take a checkpoint."""
+    parser.add_argument("checkpoint", metavar="FILE", type=Path)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the rest on the machine and in the precision that the run began with."""
+    record, every = read_run(given.checkpoint)
+    threads = record.machine.get("threads")
+    if isinstance(threads, int):
+        torch.set_num_threads(threads)  # it may change the last bits
+    machine = {name: str(record.machine[name]) for name in ("device", "dtype")}
+    settings = argparse.Namespace(**machine, profile=False, cache=None, explain=False)
+    checkpoint = Checkpoint(given.checkpoint, every, resuming=True)
+    passes = [name for name in PASSES if name in record.passes]
+    return execute(recorded_graph(record), record.inputs, settings, checkpoint, passes)

@@ -10,6 +10,7 @@ from typing import Any
 from ..blocks import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value
 from ..edges import Edges, type_of
 from ..kinds import describe, item_type
+from ..node import Parameter
 from .drafts import DraftBox, DraftFrame, connect, written_in
 from .groups import group_names
 from .scene import Back, Detail, End, Facts, Port, Scene, Setting
@@ -169,7 +170,8 @@ class _Builder:
         for block in blocks:
             home = self.homes[block.name]
             if isinstance(block, Call):
-                given = dict(block.arguments)
+                given = {key: value for key, value in block.arguments.items()
+                         if not _says_nothing(value, block.node.parameters[key])}  # fmt: skip
                 given |= {"when": block.when} if block.when else {}
                 given |= {"else": block.otherwise} if block.otherwise else {}
                 for key, value in given.items():
@@ -254,3 +256,9 @@ class _Builder:
         if isinstance(value, Reference) and value.name in self.values:
             return f"{words}: {clipped(value_words(self.values[value.name]), 60)}"
         return words
+
+
+def _says_nothing(value: Value, parameter: Parameter) -> bool:
+    """Tell whether a null only says that a parameter is not used, as a subgraph's input does."""
+    unused = not parameter.required and parameter.default is None
+    return unused and isinstance(value, Literal) and value.value is None

@@ -12,7 +12,7 @@ from .placed import PlacedFrame
 from .scene import Box, End, Frame
 from .stack import HEAD, LANE, MARGIN, Across, stack
 
-WIDEST = (760, 960, 1160)
+WIDEST = (560, 660, 760, 860, 960, 1060, 1160)
 """How wide a row may be before what stands in it moves up: what is tried."""
 INNER = 960
 """The same for what stands in an inner frame."""

@@ -104,7 +104,8 @@ class _Stack:
         for height, gap in zip(self.heights, self.gaps, strict=False):
             self.tops.append(self.tops[-1] + height + gap)
         bottom = self.tops[-1] + self.heights[-1]
-        self.total = bottom + (10 + self.lanes * LANE if self.lanes else 0)
+        stands = any(exit.role == "variable" for exit in self.frame.exits)
+        self.total = bottom + (10 + self.lanes * LANE if stands and self.frame.name else 0)
 
     def y(self, name: str) -> float:
         """Find the upper edge: passages are on the border, what is tall ends with its row."""

@@ -16,8 +16,8 @@ INDENT = 2
 # As terminals number them (ECMA-48); hues are near those of theme.py.
 STYLES: Mapping[str, str] = {
     "": "", "bold": "1", "muted": "2", "loop": "35", "input": "36", "model": "37", "text": "32",
-    "schedule": "35", "latents": "33", "prediction": "31", "image": "34", "mask": "36",
-    "value": "37",
+    "schedule": "35", "latents": "33", "prediction": "31", "control": "33", "image": "34",
+    "mask": "36", "value": "37",
 }  # fmt: skip
 
 

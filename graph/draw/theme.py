@@ -19,6 +19,7 @@ HUES: Mapping[str, Colour] = {
     "schedule": Colour("#7c3aed", "#a78bfa"),
     "latents": Colour("#ea580c", "#fb923c"),
     "prediction": Colour("#db2777", "#f472b6"),
+    "control": Colour("#ca8a04", "#facc15"),
     "image": Colour("#2563eb", "#60a5fa"),
     "mask": Colour("#0d9488", "#2dd4bf"),
     "value": Colour("#a1a1aa", "#71717a"),

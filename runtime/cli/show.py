@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from graph import Block, Call, Graph, GraphError, Loop, Reference, load, parse_inputs
-from graph.draw import Facts, Scene, html, mermaid, scene_of, svg, text
+from graph.draw import Facts, html, mermaid, scene_of, svg, text
 
 from ..check import Report, check_shapes
 from ..plan import share_equal_calls
@@ -28,9 +28,10 @@ _KINDS = {
         "tokens", "WeightedTokens", "EqualTokens", "text embedding", "pooled text", "EncodedText",
         "picture size", "class label",
     ),
-    "schedule": ("SchedulerConfig", "Schedule", "Step", "timestep"),
+    "schedule": ("SchedulerConfig", "Schedule", "Step", "timestep", "Parts"),
     "latents": ("latents", "State", "Noise", "FreshNoise", "NoisyLatents"),
-    "prediction": ("prediction", "Residuals", "adapter features"),
+    "prediction": ("prediction",),
+    "control": ("control", "ControlSteps", "adapter features"),
     "image": ("image", "CheckedImage"),
     "mask": ("mask",),
 }  # fmt: skip
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Draw the graph in the terminal, or write its picture."""
     graph = load(given.graph)
-    scene, report = checked_scene(graph, parse_inputs(graph, given.inputs))
+    inputs = parse_inputs(graph, given.inputs)
+    facts, report = known_facts(graph, inputs)
+    scene = scene_of(graph, facts)
     wrong = [finding for finding in report.findings if finding not in report.absent]
     if wrong:
         raise GraphError(wrong)
@@ -69,13 +72,13 @@ def run(given: argparse.Namespace) -> int:
     return OK
 
 
-def checked_scene(graph: Graph, given: Mapping[str, Any]) -> tuple[Scene, Report]:
-    """Say what the picture of a graph shows, with shapes and costs as far as a check finds them."""
+def known_facts(graph: Graph, given: Mapping[str, Any]) -> tuple[Facts, Report]:
+    """Tell the shapes and costs of a graph, as far as a check finds them, for its picture."""
     inputs = {name: entry.default for name, entry in graph.inputs.items() if not entry.required}
     inputs |= given
     report = check_shapes(graph, inputs, torch.float16)
     total = [f"{number(report.flops)}FLOP"] if report.flops else []
-    total += [f"at most {number(report.peak_bytes, 'B')} at once"] if report.peak_bytes else []
+    total += [f"{number(report.peak_bytes, 'B')} at the most"] if report.peak_bytes else []
     twins = _twins(graph)
     shapes = {
         key: words for name, said in report.shapes.items() for key, words in _named(name, said)
@@ -88,11 +91,11 @@ def checked_scene(graph: Graph, given: Mapping[str, Any]) -> tuple[Scene, Report
         costs=_costs(report),
         steps=dict(_steps(graph.blocks, calls, 1)),
         twins=twins,
-        values=inputs,
+        values=given,
         hues=HUES,
         total=", ".join(total),
     )
-    return scene_of(graph, facts), report
+    return facts, report
 
 
 def _named(name: str, words: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """Graphs in which a picture guides, against the development oracle's pipelines."""
 
+import sys
+
 import diffusers
 import pytest
 import torch
@@ -212,6 +214,12 @@ def test_edges_are_those_of_opencv(pictures):
     expected = cv2.Canny((255 * square[1]).round().byte().permute(1, 2, 0).numpy(), 100, 200)
     assert torch.equal(edges[1, 0], torch.from_numpy(expected) / 255)
     assert not canny(square, high=5000, low=5000).any()
+
+
+def test_edges_without_opencv_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match=r"edges need OpenCV: pip install 'run-graph\[edges\]'"):
+        canny(torch.zeros(1, 3, 8, 8))
 
 
 def steps_of(count):

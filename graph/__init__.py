@@ -19,14 +19,14 @@ from .bundle import load_bundle, without_folder, without_folders
 from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, Written, describe, fields_of, kinds_of, members
+from .kinds import Ambient, Kind, Written, base_of, describe, fields_of, kinds_of, members
 from .load import load, load_text
 from .node import NodeType, Parameter, Registry, node, node_type, node_type_of, node_types
 from .order import in_order
 from .prune import has_effect, prune
 from .schema import graph_schema, input_schema
 from .sources import Source, came_from, digest_in_background, sources_of
-from .written import calls_of, written_inputs
+from .written import calls_of, written_inputs, written_values
 
 __all__ = [
     "Ambient",
@@ -50,6 +50,7 @@ __all__ = [
     "Source",
     "Value",
     "Written",
+    "base_of",
     "bind",
     "calls_of",
     "came_from",
@@ -81,4 +82,5 @@ __all__ = [
     "without_folder",
     "without_folders",
     "written_inputs",
+    "written_values",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .blocks import Block, Call, Graph, Reference
+from .blocks import Block, Call, Graph, Reference, Value
 from .errors import Finding, GraphError
 from .kinds import Written
 
@@ -17,23 +17,27 @@ def written_inputs(graph: Graph) -> list[str]:
     """
     names: list[str] = []
     findings: list[Finding] = []
-    for call in calls_of(graph.blocks):
-        for port, parameter in call.node.parameters.items():
-            if not call.node.effect or not _is_written(parameter.annotation):
-                continue
-            value = call.arguments.get(port)
-            if isinstance(value, Reference) and value.name in graph.inputs:
-                names.append(value.name)
-            else:
-                place = value.place if value is not None and value.place else call.place
-                message = f"'{call.name}' always writes the same file"
-                findings.append(Finding(place, message, f"make '{port}' an input of the graph"))
+    for call, port, value in written_values(graph.blocks):
+        if isinstance(value, Reference) and value.name in graph.inputs:
+            names.append(value.name)
+        else:
+            place = value.place if value is not None and value.place else call.place
+            message = f"'{call.name}' always writes the same file"
+            findings.append(Finding(place, message, f"make '{port}' an input of the graph"))
     if not names and not findings:
         message = f"'{graph.name}' writes no file, so many runs of it would leave nothing"
         findings.append(Finding(None, message, "add a call of save_image"))
     if findings:
         raise GraphError(findings)
     return list(dict.fromkeys(names))
+
+
+def written_values(blocks: tuple[Block, ...]) -> Iterator[tuple[Call, str, Value | None]]:
+    """Walk over the effects that write files: the call, the port, and what names the file."""
+    for call in calls_of(blocks):
+        for port, parameter in call.node.parameters.items():
+            if call.node.effect and _is_written(parameter.annotation):
+                yield call, port, call.arguments.get(port)
 
 
 def calls_of(blocks: tuple[Block, ...]) -> Iterator[Call]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from graph import Written, came_from, node
 
-from .files import file_at, write_whole
+from .files import file_at, save_whole
 from .kinds import Device, Image, Latents
 from .metadata import Provenance, save_options
 from .models import Autoencoder
@@ -123,7 +123,7 @@ def save_image(
     record = provenance() if provenance and metadata else None
     for index, (file, picture) in enumerate(zip(paths, pictures, strict=True)):
         options = save_options(file, [picture], record, index) if record else {}
-        write_whole(file, partial(picture.save, **options))
+        save_whole(file, partial(picture.save, **options))
     return paths
 
 
@@ -308,5 +308,5 @@ def save_animation(
     options = {"save_all": True, "append_images": others, "duration": shown, "loop": 0}
     if provenance and metadata:
         options |= save_options(target, [first, *others], provenance())
-    write_whole(target, lambda file: first.save(file, **options))
+    save_whole(target, lambda file: first.save(file, **options))
     return target

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from graph import Written, came_from, did_you_mean, node
 
-from .files import file_at, write_whole
+from .files import file_at, save_whole
 from .fitting import expect_same_size
 from .kinds import Device, Latents, Prediction, Schedule, SchedulerConfig, State, Step
 from .schedulers import SCHEDULERS, estimate_clean, make_table, plain_name
@@ -110,7 +110,7 @@ def split_after(
 def save_state(state: State, path: Annotated[str, Written()]) -> Path:
     """Save a state as safetensors, to be resumed by `load_state`; whole, or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in state._asdict().items()}
-    write_whole(Path(path), partial(save_file, tensors))
+    save_whole(Path(path), partial(save_file, tensors))
     return Path(path)
 
 

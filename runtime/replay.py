@@ -14,6 +14,7 @@ from graph import (
     Graph,
     GraphError,
     Loop,
+    base_of,
     load_bundle,
     node_types,
     references,
@@ -77,7 +78,11 @@ def remake(record: Recorded, graph: Graph, inputs: Mapping[str, Any], session: S
             caught.append(Remade(call, arguments))
             return "not saved"
 
-        return replace(call, node=replace(call.node, function=catch))
+        ports = {
+            name: replace(port, annotation=base_of(port.annotation))  # it writes no file
+            for name, port in call.node.parameters.items()
+        }
+        return replace(call, node=replace(call.node, function=catch, parameters=ports))
 
     blocks = _without_other_effects(graph.blocks, record.block, catching)
     session(replace(graph, blocks=blocks, outputs={}), **inputs)

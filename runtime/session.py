@@ -17,6 +17,7 @@ from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain
 from .provenance import Provenance
 from .remember import Remembering, recall
+from .writable import refuse_unwritable
 
 IN_MEMORY: Any = object()
 """Stands for a cache of the session's own."""
@@ -63,6 +64,7 @@ class Session:
         """
         known = bind(graph, inputs)
         plan = self._plan(graph, known)
+        refuse_unwritable(plan)
         provenance = Provenance(
             graph, plan, known, self.device, self.dtype, self.passes, self.files
         )

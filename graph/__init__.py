@@ -21,7 +21,16 @@ from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
 from .kinds import Ambient, Kind, Written, base_of, describe, fields_of, kinds_of, members
 from .load import load, load_text
-from .node import NodeType, Parameter, Registry, node, node_type, node_type_of, node_types
+from .node import (
+    NodeType,
+    Parameter,
+    Registry,
+    node,
+    node_type,
+    node_type_of,
+    node_types,
+    open_all_packs,
+)
 from .order import in_order
 from .prune import has_effect, prune
 from .schema import graph_schema, input_schema
@@ -72,6 +81,7 @@ __all__ = [
     "node_type",
     "node_type_of",
     "node_types",
+    "open_all_packs",
     "parse_inputs",
     "parse_value",
     "prune",

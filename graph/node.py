@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_type_hints, overload
 
 from pydantic.fields import FieldInfo
 
-from .errors import listed
+from .errors import Finding, listed
 from .kinds import Ambient
+from .packs import NodeTypes
 
 F = TypeVar("F", bound=Callable[..., Any])
 Reads = Callable[..., Iterable[Path]]
@@ -62,12 +62,8 @@ class Registry:
     """The node types that a graph may name."""
 
     def __init__(self) -> None:
-        self._types: dict[str, NodeType] = {}
-
-    @property
-    def types(self) -> Mapping[str, NodeType]:
-        """Every node type by its name."""
-        return MappingProxyType(self._types)
+        self.types: NodeTypes = NodeTypes()
+        """Every node type by its name; those of packs once they are looked up."""
 
     @overload
     def node(self, function: F) -> F: ...
@@ -113,21 +109,27 @@ class Registry:
         return register(function) if function is not None else register
 
     def _add(self, new: NodeType) -> None:
-        old = self._types.get(new.name)
+        new = replace(new, name=self.types.prefix + new.name)
+        old = self.types.own.get(new.name)
         # A module that is reloaded defines its nodes again: that is not a clash.
         if old and (old.module, old.function.__qualname__) != (
             new.module,
             new.function.__qualname__,
         ):
             raise _refusal(new.function, f"is already a node of {old.module}")
-        self._types[new.name] = new
+        self.types.own[new.name] = new
 
 
 registry = Registry()
 node = registry.node
 
 
-def node_types() -> Mapping[str, NodeType]:
+def open_all_packs() -> list[Finding]:
+    """Register the node types of all installed packs; gives what is wrong with those that fail."""
+    return registry.types.open_all()
+
+
+def node_types() -> NodeTypes:
     """Every registered node type by its name."""
     return registry.types
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from .aliases import Aliases
 from .blocks import Block, Call, Carry, GraphText, Literal, Loop, Reference, Value
-from .errors import Finding, GraphError, Place, did_you_mean, listed, nearest
+from .errors import Finding, GraphError, Place, listed, nearest
 from .files import Library
-from .node import NodeType
+from .packs import NodeTypes
 from .scope import UNKNOWN, Path, Scope, Symbol
 from .spec import Block as BlockSpec
 from .spec import CallBlock, LoopBlock, Parsed, SubgraphBlock
@@ -43,7 +43,7 @@ class Resolved:
 class Resolver:
     """What the files of one graph share while their names are resolved."""
 
-    types: Mapping[str, NodeType]
+    types: NodeTypes
     findings: list[Finding]
     aliases: Aliases
     library: Library
@@ -177,8 +177,7 @@ def _call(name: str, spec: CallBlock, path: Path, scope: Scope, resolver: Resolv
     node = resolver.types.get(spec.node)
     if node is None:
         place = find(scope.tree, (*path, "node")).place
-        help = did_you_mean(spec.node, resolver.types)
-        scope.report(place, f"there is no node '{spec.node}'", help)
+        scope.report(place, *resolver.types.why_not(spec.node))
         return []
     required = [port.name for port in node.parameters.values() if port.required]
     ports = ("parameter", list(node.parameters), required)

@@ -15,7 +15,7 @@ from tests.published_configs import ADAPTERS, CONTROLNETS, UNETS
 
 EMOJI = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
 OWN = Registry()
-OWN._types.update(node_types())
+OWN.types.own.update(node_types())
 
 PARTS = """\
 inputs: {count: 1}

@@ -3,7 +3,7 @@
 import argparse
 
 from ..describe import describe_node, list_nodes
-from .shared import OK
+from .shared import OK, open_packs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,5 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print one node type, or the list."""
+    if not given.name:
+        open_packs()
     print(describe_node(given.name) if given.name else list_nodes())
     return OK

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from graph import graph_schema
 
-from .shared import OK
+from .shared import OK, open_packs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +25,6 @@ def run(given: argparse.Namespace) -> int:
 
 
 def schema_text() -> str:
-    """Write the JSON Schema of graphs with all node types that are registered now."""
+    """Write the JSON Schema of graphs with all node types that there are."""
+    open_packs()
     return json.dumps(graph_schema(), indent=1, ensure_ascii=False) + "\n"

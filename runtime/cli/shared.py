@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from graph import Finding, GraphError
+from graph import Finding, GraphError, open_all_packs
 
 OK, FAILED, WRONG, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -30,6 +30,11 @@ def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
 def is_colourful(stream: TextIO) -> bool:
     """Tell whether colours may be printed."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def open_packs() -> None:
+    """Register the node types of every installed pack, and say which cannot be imported."""
+    print_findings(open_all_packs(), sys.stderr)
 
 
 def prepare(given: argparse.Namespace) -> None:

@@ -186,7 +186,8 @@ class _Check:
 
     def compare_carry(self, key: str, start: Any, then: Any, value: Value, place: Place) -> None:
         entered, left = shape_words(start), shape_words(then)
-        if not _is_unknown([start, then]) and entered != left:
+        # What is not there at the first step, a null, may come to be.
+        if start is not None and not _is_unknown([start, then]) and entered != left:
             self.report.findings.append(
                 Finding(
                     value.place or place,

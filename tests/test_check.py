@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph import load, node_types, shipped_graphs
+from graph import bind, load, node_types, shipped_graphs
 from runtime.check import check_shapes
 from runtime.cli import main
 from tests.check_graphs import PARTS, checked
@@ -100,3 +100,9 @@ def test_schema_knows_every_node_and_every_argument(capsys: pytest.CaptureFixtur
     steps = schema["definitions"]["node schedule"]["properties"]["steps"]["anyOf"][0]
     assert (steps["minimum"], steps["type"]) == (1, "integer")
     assert shipped_graphs() == schema["definitions"]["block"]["properties"]["graph"]["examples"]
+
+
+def test_what_a_loop_carries_may_be_null_at_first():
+    graph = load("deep-cache")
+    given = bind(graph, {"model": "emoji-64", "prompt": "a cat"})
+    assert not check_shapes(graph, given, torch.float32).findings

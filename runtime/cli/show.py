@@ -22,17 +22,18 @@ from .shared import OK, is_colourful
 _KINDS = {
     "model": (
         "UNet", "Autoencoder", "TextEncoder", "Tokenizer", "ControlNetModel", "T2IAdapter", "LoRA",
-        "TextualInversion", "LatentColours", "SafetyChecker",
+        "TextualInversion", "LatentColours", "SafetyChecker", "IPAdapter",
+        "CLIPVisionModelWithProjection", "Widened",
     ),
     "text": (
         "tokens", "WeightedTokens", "EqualTokens", "text embedding", "pooled text", "EncodedText",
-        "picture size", "class label",
+        "picture size", "class label", "ImageSize", "ExtendedText",
     ),
     "schedule": ("SchedulerConfig", "Schedule", "Step", "timestep", "Parts"),
     "latents": ("latents", "State", "Noise", "FreshNoise", "NoisyLatents"),
-    "prediction": ("prediction",),
+    "prediction": ("prediction", "Cached", "deep features"),
     "control": ("control", "ControlSteps", "adapter features"),
-    "image": ("image", "CheckedImage"),
+    "image": ("image", "CheckedImage", "image prompt"),
     "mask": ("mask",),
 }  # fmt: skip
 HUES = {kind: hue for hue, kinds in _KINDS.items() for kind in kinds}

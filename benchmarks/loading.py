@@ -4,12 +4,13 @@
 
 Writes random weights to FOLDER if it is empty (4.3 GB in float32), then loads it in a process of
 its own each time, alternating: the UNet alone, and all parts, as they are and in another
-precision. Imports are not counted. Memory is what the process came to hold above its imports; what
-is mapped from the files counts too.
+precision. Imports are not counted. Processor seconds are those of all threads until every weight
+was touched: they say more than seconds where others use the machine. Memory is what the process
+came to hold above its imports; what is mapped from the files counts too. For Linux.
 """
 
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -26,11 +27,12 @@ def write(folder: Path, dtype: str) -> None:
     import torch
     import transformers
 
+    from nodes.weights.clip_vocabulary import START, clip_merges, clip_vocabulary
+
     levels = ["CrossAttnDownBlock2D"] * 3
     text = transformers.CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
     )
-    emoji = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
     pipeline = diffusers.StableDiffusionPipeline(
         unet=diffusers.UNet2DConditionModel(
             sample_size=64,
@@ -46,7 +48,9 @@ def write(folder: Path, dtype: str) -> None:
             up_block_types=("UpDecoderBlock2D",) * 4,
         ),
         text_encoder=transformers.CLIPTextModel(text),
-        tokenizer=transformers.CLIPTokenizer.from_pretrained(emoji / "tokenizer"),
+        tokenizer=transformers.CLIPTokenizer(
+            clip_vocabulary(), clip_merges(), bos_token=START, model_max_length=77
+        ),
         scheduler=diffusers.PNDMScheduler(skip_prk_steps=True),
         safety_checker=None,
         feature_extractor=None,
@@ -56,13 +60,11 @@ def write(folder: Path, dtype: str) -> None:
 
 
 def load(who: str, case: str, folder: str, stored: str) -> None:
-    """Load, touch every weight, and print seconds before and after touching, and megabytes."""
+    """Load, touch every weight, and print seconds before and after touching, and memory."""
     import torch
 
     wanted = torch.bfloat16 if case.endswith("converted") else getattr(torch, stored)
     if who == "ours":
-        from transformers import CLIPTextModel  # noqa: F401  (imports are not counted)
-
         from nodes.load import load_scheduler_config, load_unet, load_vae
         from nodes.text import load_text_encoder, load_tokenizer
 
@@ -73,8 +75,8 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
         diffusers.utils.logging.disable_progress_bar()
         pipeline_class = diffusers.StableDiffusionPipeline
         unet_class = diffusers.UNet2DConditionModel
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
+    before = _megabytes("VmRSS")
+    begin, processor = time.perf_counter(), time.process_time()
     if who == "ours":
         networks: list[torch.nn.Module] = [load_unet(folder, device, wanted)]
         if case != "unet":
@@ -95,16 +97,24 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
     weights += [module.weight for module in modules if type(module).__name__.startswith("Packed")]
     for weight in weights:
         weight.view(-1)[:: 4096 // weight.element_size()].sum()  # one number of every page
-    touched = time.perf_counter() - begin
-    held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    touched, processor = time.perf_counter() - begin, time.process_time() - processor
+    held = _megabytes("VmHWM") - before
     size = sum(weight.nbytes for weight in weights) / 2**20
-    print(json.dumps({"loaded": loaded, "touched": touched, "held": held / size}))
+    found = {"loaded": loaded, "touched": touched, "processor": processor, "held": held / size}
+    print(json.dumps(found))
+
+
+def _megabytes(name: str) -> float:
+    """Read what this process holds (VmRSS) or came to hold (VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(rf"{name}:\s+(\d+)", status)[0]) / 1024
 
 
 def main(folder: Path, dtype: str) -> None:
     """Print a line for each case: ours, the oracle's, and the ratio of the medians."""
     if not (folder / "model_index.json").exists():
-        write(folder, dtype)
+        command = [sys.executable, __file__, "--write", str(folder), dtype]
+        subprocess.run(command, capture_output=True, check=True)
     print(f"{'median of ' + str(RUNS):32}{'ours':>10}{'diffusers':>12}{'ratio':>8}")
     for case in CASES:
         found: dict[str, list[dict[str, float]]] = {"ours": [], "diffusers": []}
@@ -113,7 +123,7 @@ def main(folder: Path, dtype: str) -> None:
                 command = [sys.executable, __file__, "--load", who, case, str(folder), dtype]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
-        for what in ("loaded", "touched", "held"):
+        for what in ("loaded", "touched", "processor", "held"):
             ours, theirs = (
                 statistics.median(run[what] for run in found[who]) for who in ("ours", "diffusers")
             )
@@ -125,6 +135,8 @@ def main(folder: Path, dtype: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--load"]:
         load(*sys.argv[2:])
+    elif sys.argv[1:2] == ["--write"]:
+        write(Path(sys.argv[2]), sys.argv[3])
     elif len(sys.argv) > 1:
         main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "float32")
     else:

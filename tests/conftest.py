@@ -9,7 +9,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from nodes.models.packed import Packed
 
 ROOT = Path(__file__).parent.parent
 EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-64"
@@ -30,6 +32,16 @@ def relative() -> Callable[[Tensor, Tensor], float]:
         return difference
 
     return measure
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """Give all weights by name, those in oneDNN's layout too, which `state_dict` leaves out."""
+    packed = {
+        f"{name}.weight": it.weight
+        for name, it in network.named_modules()
+        if isinstance(it, Packed)
+    }
+    return {**network.state_dict(), **packed}
 
 
 @pytest.fixture(scope="session")

@@ -55,8 +55,8 @@ UNETS: dict[str, dict[str, Any]] = {
     },
     "ssd 1b": SDXL | {
         "mid_block_type": "UNetMidBlock2D",
-        "transformer_layers_per_block": [[1, 1], [2, 2], [4, 4]],
-        "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], [1, 1, 1]],
+        "transformer_layers_per_block": [0, [2, 2], [4, 4]],
+        "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 0],
     },
     "kolors": SDXL | {
         "encoder_hid_dim": 4096, "encoder_hid_dim_type": "text_proj",

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nodes.load import load_unet
 from nodes.weights import find_weights
+from tests.conftest import weights_of
 
 CPU = torch.device("cpu")
 WEIGHTS, CONFIG = "diffusion_pytorch_model.safetensors", "config.json"
@@ -102,14 +103,14 @@ def test_a_damaged_checkpoint_is_one_clear_error(
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "before 2020"])
 @pytest.mark.parametrize("nested", [False, True], ids=["bare", "in state_dict"])
 def test_a_pickle_of_tensors_alone_is_loaded(old, nested, checkpoint):
-    expected = load(checkpoint).state_dict()
+    expected = weights_of(load(checkpoint))
     tensors = load_file(checkpoint / WEIGHTS)
     (checkpoint / WEIGHTS).unlink()
     value = {"state_dict": tensors, "epoch": 3} if nested else tensors
     torch.save(
         value, checkpoint / "diffusion_pytorch_model.bin", _use_new_zipfile_serialization=not old
     )
-    found = load(checkpoint).state_dict()
+    found = weights_of(load(checkpoint))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
@@ -124,7 +125,7 @@ def test_a_truncated_pickle_is_refused(checkpoint):
 
 
 def test_the_oldest_names_are_understood(checkpoint):
-    expected = load(checkpoint).state_dict()
+    expected = weights_of(load(checkpoint))
     tensors = load_file(checkpoint / WEIGHTS)
     old = {"mid_block": "mid", "down_blocks": "downsample_blocks", "up_blocks": "upsample_blocks"}
     renamed = {}
@@ -134,7 +135,7 @@ def test_the_oldest_names_are_understood(checkpoint):
         if ".downsamplers.0.conv." in name:  # the same layer, under a second name
             renamed[name.replace(".conv.", ".op.")] = tensor.clone()
     save_file(renamed, checkpoint / WEIGHTS)
-    found = load(checkpoint).state_dict()
+    found = weights_of(load(checkpoint))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
@@ -153,7 +154,7 @@ def test_the_oldest_names_are_understood(checkpoint):
     ],
 )
 def test_shards_of_a_variant_have_a_new_and_an_old_spelling(index, shard, checkpoint):
-    expected = load(checkpoint).state_dict()
+    expected = weights_of(load(checkpoint))
     tensors = load_file(checkpoint / WEIGHTS)
     places = {name: shard.format(1 + number % 2) for number, name in enumerate(tensors)}
     for place in set(places.values()):
@@ -163,7 +164,7 @@ def test_shards_of_a_variant_have_a_new_and_an_old_spelling(index, shard, checkp
     (checkpoint / index).write_text(json.dumps({"weight_map": places}))
     (checkpoint / WEIGHTS).unlink()
     assert len(find_weights(str(checkpoint), "unet", None, "fp16")) == 2
-    found = load(checkpoint, variant="fp16").state_dict()
+    found = weights_of(load(checkpoint, variant="fp16"))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 

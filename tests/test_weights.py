@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from graph import node_type
 from nodes.weights import find_folder, find_weights, load_weights, open_tensors, shipped_checkpoints
 from runtime.cli import main
+from tests.conftest import weights_of
 
 CPU = torch.device("cpu")
 
@@ -78,12 +79,12 @@ def test_old_names_of_attention_are_understood(checkpoint):
                     tensors[name.replace(new, previous)] = tensor
 
     change(checkpoint, rename)
-    for name, tensor in load_unet(checkpoint).state_dict().items():
-        assert torch.equal(tensor, plain.state_dict()[name]), name
+    for name, tensor in weights_of(load_unet(checkpoint)).items():
+        assert torch.equal(tensor, weights_of(plain)[name]), name
 
 
 def test_shards_are_one_file(checkpoint):
-    plain = load_unet(checkpoint).state_dict()
+    plain = weights_of(load_unet(checkpoint))
     whole = checkpoint / "diffusion_pytorch_model.safetensors"
     tensors = load_file(whole)
     whole.unlink()
@@ -97,7 +98,7 @@ def test_shards_are_one_file(checkpoint):
     path.write_text(json.dumps({"weight_map": index}))
     assert all(
         torch.equal(tensor, plain[name])
-        for name, tensor in load_unet(checkpoint).state_dict().items()
+        for name, tensor in weights_of(load_unet(checkpoint)).items()
     )
     (checkpoint / shard).unlink()
     with pytest.raises(FileNotFoundError, match="names shards that are not there"):

@@ -21,6 +21,7 @@ from .models import (
     UNet2DConditionModel,
     UNet2DModel,
     pack,
+    packable,
 )
 from .schedulers import resolve
 from .weights import Component, find_component, load_weights, read_config
@@ -172,7 +173,8 @@ def _filled(
     if device.type == "meta":
         network.to(dtype).eval().requires_grad_(False)
     else:
-        pack(load_weights(network, found.tensors, device, dtype))
+        later = packable(network) if device.type == "cpu" else ()
+        pack(network, load_weights(network, found.tensors, device, dtype, later))
     return came_from_component(network, found)
 
 

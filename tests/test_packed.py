@@ -1,5 +1,6 @@
 """Packed weights and chunked attention compute what the plain ones do."""
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from nodes.models import AutoencoderKL, UNet2DConditionModel, pack
 from nodes.models.attend import SCORES_AT_ONCE, attend
-from nodes.models.packed import PackedConv2d, PackedLinear, can_pack
+from nodes.models.packed import PackedConv2d, PackedLinear, can_pack, packable
 from nodes.weights import StoredTensor, load_weights
 from tests.test_models import SMALL_UNET
 
@@ -97,10 +98,39 @@ def test_what_a_packed_weight_had_mapped_is_given_back():
     }  # fmt: skip
     with torch.device("meta"):
         network = nn.Sequential(nn.Conv2d(4, 8, 3))
-    pack(load_weights(network, stored, torch.device("cpu"), torch.float32))
+    pack(network, load_weights(network, stored, torch.device("cpu"), torch.float32))
     assert released == []
     x = torch.randn(1, 4, 8, 8)
     with torch.no_grad():
         found = network(x)
     assert released == ["0.weight"]
     assert torch.allclose(found, F.conv2d(x, weights["0.weight"], weights["0.bias"]), atol=1e-5)
+
+
+def test_a_weight_stays_in_its_file_until_it_is_packed():
+    reads = []
+    weights = {"0.weight": torch.randn(8, 4, 3, 3), "0.bias": torch.randn(8)}
+
+    def stored(name):
+        def read():
+            reads.append(name)
+            return weights[name].clone()
+
+        return StoredTensor(Path("x"), tuple(weights[name].shape), torch.float32, read)
+
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(4, 8, 3))
+    tensors = {name: stored(name) for name in weights}
+    readers = load_weights(network, tensors, torch.device("cpu"), torch.bfloat16, packable(network))
+    pack(network, readers)
+    assert reads == ["0.bias"]
+    assert torch.equal(network[0].weight, weights["0.weight"].bfloat16())
+    x = torch.randn(1, 4, 8, 8).bfloat16()
+    copied = deepcopy(network)
+    with torch.no_grad():
+        found = network(x)
+        network(x)
+        assert torch.equal(copied(x), found)
+    assert reads == ["0.bias", *["0.weight"] * 3]
+    expected = F.conv2d(x, weights["0.weight"].bfloat16(), weights["0.bias"].bfloat16())
+    assert torch.allclose(found, expected, atol=0.05)

@@ -15,7 +15,7 @@ from .ip_adapter import (
     with_picture,
 )
 from .layers import sinusoid
-from .packed import pack
+from .packed import pack, packable
 from .perturbed import with_balance, with_own_pixels, without_blocks
 from .skeleton import Skeleton
 from .t2i_adapter import T2IAdapter
@@ -45,6 +45,7 @@ __all__ = [
     "Weighted",
     "image_projection",
     "pack",
+    "packable",
     "sinusoid",
     "text_attentions",
     "with_balance",

@@ -5,6 +5,7 @@ the input. Left alone it reorders every weight at every call. The operators that
 blocks have no public name in PyTorch, so they are used here and nowhere else.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cache
 from typing import Self, TypeVar
@@ -14,33 +15,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
+Read = Callable[[], Tensor]
 
 
 class Packed(nn.Module):
-    """A weight kept in the blocks that suit the input seen last; `dense` gives it plain."""
+    """A weight kept in the blocks that suit the input seen last; `weight` gives it plain.
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+    With `read` it stays in its file until it is packed, and is read anew where it is asked for
+    before.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, read: Read | None = None) -> None:
         super().__init__()
         self.bias = layer.bias
         self.stored = layer.weight.detach()
+        self.read = read
         self.suits: torch.Size | None = None
 
     @property
     def weight(self) -> Tensor:
         """The weight in its plain layout."""
+        if self.read is not None:
+            return self.read()
         return self.stored.to_dense() if self.stored.is_mkldnn else self.stored
 
     def with_weight(self, weight: Tensor) -> Self:
         """Give a layer that has another weight, in its plain layout."""
         other = copy(self)
-        other.stored, other.suits = weight, None
+        other.stored, other.read, other.suits = weight, None, None
         return other
 
     def packed_for(self, x: Tensor) -> Tensor:
         """Give the weight in the blocks for an input, packing it anew if the shape changed."""
         if self.suits != x.shape:
             self.stored = self.pack(x)
-            self.suits = x.shape
+            self.read, self.suits = None, x.shape
         return self.stored
 
     def pack(self, x: Tensor) -> Tensor:
@@ -50,8 +59,8 @@ class Packed(nn.Module):
 class PackedConv2d(Packed):
     """A convolution whose weight is in blocks; its output has channels last."""
 
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__(layer)
+    def __init__(self, layer: nn.Conv2d, read: Read | None = None) -> None:
+        super().__init__(layer, read)
         self.padding = layer.padding
         self.geometry = (layer.padding, layer.stride, layer.dilation, layer.groups)
 
@@ -82,26 +91,44 @@ class PackedLinear(Packed):
         )
 
 
-def pack(network: Network) -> Network:
+def pack(network: Network, readers: Mapping[str, Read] | None = None) -> Network:
     """Replace, in place, the convolutions and linear layers of a network that is on a CPU.
 
     A weight is packed at its first use, when the shape of its input is known, and again where the
-    shape changes. The network is left alone where PyTorch has no oneDNN.
+    shape changes; those that have a reader, by name, are read then. The network is left alone where
+    PyTorch has no oneDNN.
     """
-    weights = (parameter.device.type for parameter in network.parameters())
-    if all(kind == "cpu" for kind in weights) and can_pack():
-        _pack_children(network)
+    found = readers or {}
+    devices = (it.device.type for name, it in network.named_parameters() if name not in found)
+    if all(kind == "cpu" for kind in devices) and can_pack():
+        for parent, key, path, layer in list(_layers(network)):
+            read = found.get(f"{path}.weight")
+            convolves = isinstance(layer, nn.Conv2d)
+            packed = PackedConv2d(layer, read) if convolves else PackedLinear(layer, read)
+            setattr(parent, key, packed)
     return network
 
 
-def _pack_children(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if type(child) is nn.Conv2d and child.padding_mode == "zeros":
-            setattr(module, name, PackedConv2d(child))
-        elif type(child) is nn.Linear:
-            setattr(module, name, PackedLinear(child))
-        else:
-            _pack_children(child)
+def packable(network: nn.Module) -> frozenset[str]:
+    """Name the weights that `pack` would replace on a CPU."""
+    found = _layers(network) if can_pack() else ()
+    return frozenset(f"{path}.weight" for _, _, path, _ in found)
+
+
+def _layers(
+    network: nn.Module,
+) -> Iterator[tuple[nn.Module, str, str, nn.Conv2d | nn.Linear]]:
+    """Walk over the layers to pack: in which module each is, as what, and by which name."""
+    for path, module in network.named_modules():
+        for key, child in module.named_children():
+            if isinstance(child, nn.Conv2d | nn.Linear) and _can_be_packed(child):
+                yield module, key, f"{path}.{key}" if path else key, child
+
+
+def _can_be_packed(layer: nn.Conv2d | nn.Linear) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
+    return type(layer) is nn.Linear
 
 
 @cache

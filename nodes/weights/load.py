@@ -1,15 +1,12 @@
 """Stored tensors into a network that was built without weights."""
 
-from collections.abc import Container, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Container, Mapping
 from weakref import finalize
 
 import torch
 from torch import Tensor, nn
 
 from .component import StoredTensor
-
-Network = TypeVar("Network", bound=nn.Module)
 
 # Old names of weights in checkpoints of before 2023, and what they are called now.
 OLD_NAMES = {
@@ -23,13 +20,15 @@ SHOWN = 8
 
 
 def load_weights(
-    network: Network,
+    network: nn.Module,
     tensors: Mapping[str, StoredTensor],
     device: torch.device,
     dtype: torch.dtype,
-) -> Network:
+    later: Container[str] = (),
+) -> dict[str, Callable[[], Tensor]]:
     """Give a network on the meta device its weights, each converted and moved as it is read.
 
+    Those named in `later` stay empty; what is given is how to read each of them.
     Raises ValueError with every tensor that is missing, surplus, of another shape or of a kind
     that is no weight; nothing is read then.
     """
@@ -50,11 +49,16 @@ def load_weights(
         files = ", ".join(sorted({str(tensor.file) for tensor in tensors.values()}))
         kind = type(network).__name__
         raise ValueError(f"{files} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
+    network.eval()
+    readers: dict[str, Callable[[], Tensor]] = {}
     for name, tensor in stored.items():
-        module, key = places[name]
-        weight = _converted(tensor, expected[name], device, dtype)
-        setattr(module, key, nn.Parameter(weight, requires_grad=False))
-    return network.eval()
+        read = _reader(tensor, expected[name].shape, device, dtype)
+        if name in later:
+            readers[name] = read
+        else:
+            module, key = places[name]
+            setattr(module, key, nn.Parameter(read(), requires_grad=False))
+    return readers
 
 
 def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
@@ -66,16 +70,19 @@ def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     }
 
 
-def _converted(
-    tensor: StoredTensor, expected: Tensor, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    mapped = tensor.read()
-    weight = mapped.reshape(expected.shape).to(device, dtype)
-    if weight.data_ptr() != mapped.data_ptr():
-        tensor.release()
-    else:  # once it is packed, say, nothing lies there any more
-        finalize(mapped.untyped_storage(), tensor.release).atexit = False
-    return weight
+def _reader(
+    tensor: StoredTensor, shape: torch.Size, device: torch.device, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        mapped = tensor.read()
+        weight = mapped.reshape(shape).to(device, dtype)
+        if weight.data_ptr() != mapped.data_ptr():
+            tensor.release()
+        else:  # once it is packed, say, nothing lies there any more
+            finalize(mapped.untyped_storage(), tensor.release).atexit = False
+        return weight
+
+    return read
 
 
 def current_name(key: str, expected: Container[str]) -> str | None:

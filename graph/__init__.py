@@ -24,6 +24,7 @@ from .load import load, load_text
 from .node import (
     NodeType,
     Parameter,
+    Reads,
     Registry,
     node,
     node_type,
@@ -54,6 +55,7 @@ __all__ = [
     "NodeType",
     "Parameter",
     "Place",
+    "Reads",
     "Reference",
     "Registry",
     "Source",

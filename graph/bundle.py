@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,6 +14,8 @@ from .node import Registry, registry
 from .spec import Parsed, parse
 from .text import Mapping as Entries
 from .text import Scalar, Tree, read
+
+_LIKE_A_PATH = re.compile(r"""(^|[\s'"\[{,:])(/[^/\s]+/|[A-Za-z]:[\\/]|\\\\)""")
 
 
 def load_bundle(files: Iterable[GraphText], registry: Registry = registry) -> Graph:
@@ -48,6 +51,8 @@ class _Bundled:
 
 def without_folders(file: GraphText) -> GraphText:
     """Cut every absolute path in a graph file down to its last name: folders tell who one is."""
+    if not _LIKE_A_PATH.search(file.text):
+        return file  # reading YAML takes longer than a small network
     lines = file.text.splitlines(keepends=True)
     for found in sorted(_scalars(read(file.text, file.name)), key=_column, reverse=True):
         if isinstance(found.value, str):

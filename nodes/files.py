@@ -18,9 +18,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_stem(f".{path.stem}.{os.getpid()}.part")
     try:
         write(part)
-        if part.is_file():
-            with part.open("rb+") as written:
-                os.fsync(written.fileno())  # or a power cut leaves a name without content
         os.replace(part, path)
     except BaseException:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

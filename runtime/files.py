@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from graph import Block, Call, Literal, Reference, Source
+from graph import Block, Call, Literal, Reads, Reference, Source
 
 from .canonical import NotCanonical, digest
 
@@ -78,7 +79,7 @@ def readers(blocks: Iterable[Block]) -> Iterator[Call]:
 def _arguments(call: Call, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
     """Give what `reads` is called with, as far as it is known before the run."""
     arguments: dict[str, Any] = {}
-    for name in signature(call.node.reads).parameters if call.node.reads else ():
+    for name in _names(call.node.reads) if call.node.reads else ():
         value = call.arguments.get(name, Literal(call.node.parameters[name].default))
         if isinstance(value, Literal):
             arguments[name] = value.value
@@ -87,6 +88,11 @@ def _arguments(call: Call, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         else:
             return None
     return arguments
+
+
+@cache
+def _names(reads: Reads) -> tuple[str, ...]:
+    return tuple(signature(reads).parameters)
 
 
 def _folders(sources: Iterable[Source]) -> dict[Path, int]:

@@ -60,6 +60,7 @@ class Cache:
         device, dtype = machine["device"], machine["dtype"]
         if self.limit is None:
             self.limit = self.memory.limit = half_of_memory(device)
+        self.memory.begin_run()
         named = {"device": device, "dtype": dtype}
         keys = keys_of(self._prepared(plan), inputs, named, self.files.identity)
         run = CachedRun(self, plan, inputs, keys, device)

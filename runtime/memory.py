@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from .remember import FORGOTTEN
 
 log = logging.getLogger("run-graph")
+RUNS = 16
+"""So many runs a value is kept that none of them uses."""
 
 
 class Memory:
     """Keeps values by key, and lets go of those used least recently beyond `limit` bytes.
+
+    What many runs on end did not use goes, too: of ten thousand pictures none is asked for again.
 
     A tensor that was changed in place since it was kept is noticed by its version, and forgotten.
     """
@@ -27,7 +31,15 @@ class Memory:
         self.limit = limit
         self.bytes = 0
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._used: dict[bytes, int] = {}
+        self._run = 0
         self._users: dict[int, int] = {}
+
+    def begin_run(self) -> None:
+        """Let go of what the last runs did not use."""
+        self._run += 1
+        while self._kept and self._used[next(iter(self._kept))] < self._run - RUNS:
+            self._drop(next(iter(self._kept)))
 
     def get(self, key: bytes) -> Any:
         """Give a value, or FORGOTTEN."""
@@ -39,6 +51,7 @@ class Memory:
             self._drop(key)
             return FORGOTTEN
         self._kept.move_to_end(key)
+        self._used[key] = self._run
         return _with_own_containers(kept.value)
 
     def put(self, key: bytes, value: Any) -> None:
@@ -50,7 +63,7 @@ class Memory:
         )
         if not self.limit or sum(kept.sizes.values()) > self.limit:
             return
-        self._kept[key] = kept
+        self._kept[key], self._used[key] = kept, self._run
         for storage, size in kept.sizes.items():
             self._users[storage] = self._users.get(storage, 0) + 1
             self.bytes += size if self._users[storage] == 1 else 0
@@ -63,6 +76,7 @@ class Memory:
             self._drop(key)
 
     def _drop(self, key: bytes) -> None:
+        del self._used[key]
         for storage, size in self._kept.pop(key).sizes.items():
             self._users[storage] -= 1
             if not self._users[storage]:

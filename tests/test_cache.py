@@ -287,6 +287,16 @@ def test_memory_is_bounded_and_the_value_used_least_recently_goes():
     assert calls == [1, 1, 0, 1, 0, 1]
 
 
+def test_what_no_run_uses_for_long_is_let_go():
+    text = "inputs: {seed: 1}\nnodes: {x: {node: numbers, seed: 0}, y: {node: numbers, seed: $seed}, z: {node: mix, a: $x, b: $y}}\noutputs: {out: $z}"
+    cache = Cache(10**6)
+    watched = Watched(cache)
+    for seed in range(100):
+        watched(text, seed=seed)
+    assert watched.called == ["y", "z"], "what every run uses stays"
+    assert cache.memory.bytes <= 16 * (2 * 17 + 1)
+
+
 def test_a_folder_is_bounded(tmp_path):
     text = "inputs: {seed: 1}\nnodes: {x: {node: numbers, seed: $seed}}\noutputs: {out: $x}"
     watched = Watched(Cache(0, tmp_path, folder_bytes=3000))

@@ -21,6 +21,7 @@ from . import (
     textual_inversion,
     tiles,
     variants,
+    watermark,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "textual_inversion",
     "tiles",
     "variants",
+    "watermark",
 ]

@@ -85,6 +85,11 @@ def test_new_graph_is_right_and_never_overwrites(
     capsys.readouterr()
     assert main(["new", "mine"]) == 2
     assert "mine.yaml is there already" in capsys.readouterr().err
+    assert main(["new", "nowhere/mine"]) == 2
+    assert (
+        "'nowhere/mine.yaml' cannot be written: No such file or directory"
+        in capsys.readouterr().err
+    )
     assert main(["new", "other", "--from", "sd16"]) == 2
     assert "did you mean 'sd15'?" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from graph import Finding, GraphError, did_you_mean, load, shipped_graphs
 
 from .schema import schema_text
-from .shared import OK
+from .shared import OK, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,9 @@ def run(given: argparse.Namespace) -> int:
     target = Path(given.name).with_suffix(".yaml")
     if target.exists():
         raise GraphError([Finding(None, f"{target} is there already", "take another name")])
-    target.write_text(load(given.origin).source, encoding="utf-8")
+    write_text(target, load(given.origin).source)
     schema = target.with_name("graph.schema.json")
-    schema.write_text(schema_text(), encoding="utf-8")
+    write_text(schema, schema_text())
     print(f"wrote {target}, and {schema} for your editor")
     print(f"run-graph check {target}    # then edit it, and check again")
     return OK

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from graph import graph_schema
 
-from .shared import OK, open_packs
+from .shared import OK, open_packs, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def run(given: argparse.Namespace) -> int:
     """Print the JSON Schema, or write it to a file."""
     text = schema_text()
     if given.file:
-        Path(given.file).write_text(text, encoding="utf-8")
+        write_text(Path(given.file), text)
     else:
         print(text, end="")
     return OK

@@ -32,6 +32,15 @@ def is_colourful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file; raises GraphError where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"'{path}' cannot be written: {error.strerror}"
+        raise GraphError([Finding(None, message)]) from error
+
+
 def open_packs() -> None:
     """Register the node types of every installed pack, and say which cannot be imported."""
     print_findings(open_all_packs(), sys.stderr)

@@ -262,7 +262,6 @@ REPLAYS = {
     "variations": ["model=emoji-64", "prompt=a sun"],
     "img2img": ["model=emoji-64", "prompt=a sun", "image=in.png"],
     "tiled-upscale": ["model=emoji-64", "prompt=a sun", "image=in.png"],
-    "outpaint": ["model=emoji-64", "prompt=a sun", "image=in.png", "left=16", "right=0"],
     "inpaint-any": ["model=emoji-64", "prompt=a sun", "image=in.png", "mask=in.png"],
     "ddim-inversion": ["model=emoji-64", "source=a sun", "prompt=a fox", "image=in.png"],
 }

@@ -1,5 +1,6 @@
 """How fast a graph runs, as a table."""
 
+import pytest
 import torch
 
 from runtime.bench import ceiling
@@ -23,6 +24,7 @@ def product_for_bench(size: int) -> torch.Tensor:
 """
 
 
+@pytest.mark.slow
 def test_the_command_times_a_graph_with_and_without_each_pass(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "product.yaml").write_text(GRAPH)

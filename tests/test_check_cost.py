@@ -64,6 +64,7 @@ def test_operations_are_those_of_the_run_in_every_graph_that_emojis_can_run(
         assert foreseen >= flops if optional else foreseen == flops, name
 
 
+@pytest.mark.slow
 def test_peak_memory_is_weights_and_the_largest_tensors_together() -> None:
     graph = load("sd15")
     inputs = bind(graph, {"model": "emoji-64", "prompt": "a fox"})

@@ -101,6 +101,7 @@ outputs: {number: $last}
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_state_where_it_is_asked_to(here):
     (here / "own.py").write_text(OWN)
     (here / "counting.yaml").write_text(COUNTING)

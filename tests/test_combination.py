@@ -155,6 +155,7 @@ def test_many_combinations_check_and_run(files, parts):
     runs(parts, files)
 
 
+@pytest.mark.slow
 @FEW
 @given(parts=combinations(QUIET))
 def test_features_of_no_strength_change_nothing_in_any_combination(files, relative, parts):

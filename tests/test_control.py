@@ -112,6 +112,7 @@ def test_a_controlnet(
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_two_controlnets(tiny_stable_diffusion, controlnets, pictures, tmp_path, relative):
     paths, images = pictures
     pipeline = with_controlnets(tiny_stable_diffusion, controlnets[:2])
@@ -141,6 +142,7 @@ CONTROLLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_controlnet_of_sdxl(tiny_sdxl, pictures, tmp_path, relative):
     (base, folder), (paths, images) = tiny_sdxl, pictures
     torch.manual_seed(3)
@@ -167,6 +169,7 @@ def test_a_controlnet_of_sdxl(tiny_sdxl, pictures, tmp_path, relative):
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_controlnet_changes_the_picture(
     tiny_stable_diffusion, controlnets, pictures, tmp_path, relative
 ):

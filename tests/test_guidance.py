@@ -218,6 +218,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_perturbed_attention_draws_the_oracles_picture(tiny_stable_diffusion, run, relative):
     parts = diffusers.StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion).components
     theirs = diffusers.StableDiffusionPAGPipeline(
@@ -236,6 +237,7 @@ def test_perturbed_attention_draws_the_oracles_picture(tiny_stable_diffusion, ru
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_schedule_of_one_scale_is_plain_guidance(tiny_stable_diffusion, run):
     inputs = {"model": str(tiny_stable_diffusion), "prompt": PROMPT, "steps": 3, "width": 64}
     plain = run(load("sd15"), guidance_scale=6.0, **inputs)

@@ -196,6 +196,7 @@ TWO_IN_SDXL = {
 }
 
 
+@pytest.mark.slow
 def test_two_pictures_before_sdxl(tiny_sdxl, encoder, picture, tmp_path, relative):
     (clip, folder), (path, image) = encoder, picture
     pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(tiny_sdxl[1])

@@ -19,8 +19,7 @@ from runtime import RunError, Session
 
 assert nodes.__all__  # importing registers the node types
 EMOJI = Path(nodes.__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
-CPU = torch.device("cpu")
-META = torch.device("meta")
+CPU, META = torch.device("cpu"), torch.device("meta")
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj")
 
@@ -167,6 +166,7 @@ def original_names(config):
     }
 
 
+@pytest.mark.slow
 def test_an_sdxl_unet_is_changed_by_the_names_of_original_files(
     pipeline_xl, tiny_sdxl, tmp_path, relative
 ):

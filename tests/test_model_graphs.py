@@ -52,6 +52,7 @@ def refiner(tiny_sdxl, tmp_path_factory):
     return pipeline, str(folder)
 
 
+@pytest.mark.slow
 def test_base_and_refiner(tiny_sdxl, refiner, tmp_path, relative):
     (base, folder), (last, folder_of_last) = tiny_sdxl, refiner
     half = drawn(base, num_inference_steps=5, denoising_end=0.6, output_type="latent", width=64, height=64)  # fmt: skip
@@ -64,6 +65,7 @@ def test_base_and_refiner(tiny_sdxl, refiner, tmp_path, relative):
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_network_that_predicts_a_velocity(tiny_stable_diffusion, tmp_path, relative):
     parts = diffusers.StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion).components
     # As in the published checkpoint: other activation, padded with an exclamation mark.
@@ -124,6 +126,7 @@ def test_a_model_that_takes_over_from_itself_is_one_model(tmp_path, relative, sc
     assert torch.equal(whole, halves)
 
 
+@pytest.mark.slow
 def test_the_second_model_takes_over(tiny_stable_diffusion, tmp_path, relative):
     inputs = {"steps": 3, "width": 64, "height": 64}
     whole = run("sd15", tiny_stable_diffusion, tmp_path, **inputs)

@@ -177,6 +177,7 @@ def test_depth_to_image(with_channels, files, run, relative):
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_editing_after_an_instruction(with_channels, files, run, relative):
     folder = with_channels(8)
     theirs = oracle(diffusers.StableDiffusionInstructPix2PixPipeline, folder, "euler_ancestral")
@@ -227,6 +228,7 @@ def test_upscaling(stable_diffusion, files, run, relative, tmp_path):
     assert relative(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_two_passes(stable_diffusion, run, relative):
     inputs = {"prompt": PROMPT, "seed": 7, "scheduler": "euler", "width": 64, "height": 48}
     found = run("hires-fix", stable_diffusion, paths={}, steps=4, strength=0.5, **inputs)
@@ -268,6 +270,7 @@ def test_inversion_and_back(stable_diffusion, files, run, relative):
     assert relative(found["image"], expected) <= 1e-4
 
 
+@pytest.mark.slow
 def test_variations_lie_between_two_pictures(stable_diffusion, run, relative):
     inputs = {"prompt": PROMPT, "steps": 2, "width": 64, "height": 48}
 
@@ -295,6 +298,7 @@ def test_a_film_ends_with_the_picture(tmp_path, relative):
     assert relative(frames[-1], found["sheet"]) <= 1e-5  # the last step takes the estimate as it is
 
 
+@pytest.mark.slow
 def test_one_tile_is_the_whole_picture(stable_diffusion, files, run, relative):
     inputs = {"prompt": PROMPT, "strength": 0.5, "steps": 4, "scheduler": "unipc"}
     paths = {"image": "small"}

@@ -95,6 +95,7 @@ def _whole_loop(folder, tmp_path, scheduler, relative, size) -> float:
     return relative(outputs["image"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(128, 128), (96, 160)], ids=str)
 def test_sdxl(tiny_sdxl, tmp_path, relative, size):
     theirs, folder = tiny_sdxl
@@ -126,6 +127,7 @@ def test_the_unconditional_loop(tiny_ddpm, tmp_path, relative):
     assert relative(outputs["image"], expected) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheduler", "steps"), [("auto", 20), ("pndm", 20), ("unipc", 20), ("pndm", 10)]
 )

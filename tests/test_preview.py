@@ -59,6 +59,7 @@ def test_a_preview_in_a_loop_comes_nearer_to_the_picture(tmp_path):
     assert share > 0.6
 
 
+@pytest.mark.slow
 def test_the_fit_gives_plain_colours_back_for_any_autoencoder():
     torch.manual_seed(0)
     vae = AutoencoderTiny.from_config({"latent_channels": 16}).requires_grad_(False)

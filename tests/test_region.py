@@ -89,6 +89,7 @@ def run(graph, path, **inputs):
     )["image"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [0.25, 0.75])
 def test_a_prompt_that_changes_is_what_the_oracle_draws(tmp_path, when, relative):
     theirs = StableDiffusionPipeline.from_pretrained(EMOJI, dtype=torch.float32)
@@ -116,6 +117,7 @@ def test_a_change_at_no_sensible_step_is_told_at_its_place(tmp_path):
         run("prompt-schedule", tmp_path, prompt="a", then="b", when=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("boxes", "expected"),
     [

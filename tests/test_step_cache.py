@@ -75,6 +75,7 @@ def test_the_whole_network_runs_at_every_so_many_steps():
     assert refresh_steps(plan, 1) == [True] * 5
 
 
+@pytest.mark.slow
 def test_a_graph_that_caches_nothing_is_plain(tmp_path, relative):
     inputs = {"model": "emoji-64", "prompt": "two cats on a blue background", "steps": 6}
     inputs |= {"output": str(tmp_path / "out.png")}

@@ -45,6 +45,7 @@ def mosaic():
     return picture[..., :512, :512]
 
 
+@pytest.mark.slow
 def test_a_trained_autoencoder_in_tiles_is_close_to_the_whole(mosaic):
     vae = load_vae("emoji-64", CPU, torch.float32)
     latents = vae_encode(vae, mosaic)

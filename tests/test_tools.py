@@ -49,6 +49,7 @@ def test_the_recipe(tmp_path, monkeypatch, without_font):
     assert weights <= 16e6
 
 
+@pytest.mark.slow
 def test_scores_are_right_for_perfect_and_for_wrong_pictures(without_font):
     scenes = [scene for scene in pictures.SCENES if pictures.is_held_out(scene)][::43]
     perfect = pictures.to_tensor(map(pictures.draw, scenes)) / 255

@@ -66,6 +66,7 @@ def test_a_picture_that_does_not_fit_on_the_disk_is_put_elsewhere(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_who_is_killed_while_saving_leaves_no_half_picture(tmp_path):
     code = (
         "import os, signal, pathlib\nfrom nodes.files import write_whole\n"

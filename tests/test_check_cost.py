@@ -60,7 +60,7 @@ def test_operations_are_those_of_the_run_in_every_graph_that_emojis_can_run(
         foreseen = foresee(graph, bind(graph, {}), torch.float32).flops
         flops, _ = counted(graph, monkeypatch)
         # What may be left out at a step is foreseen as if it never were.
-        optional = "when:" in graph.source
+        optional = "when:" in graph.source or "cached_unet" in graph.source
         assert foreseen >= flops if optional else foreseen == flops, name
 
 

@@ -92,6 +92,30 @@ def test_a_short_prompt_without_weights_is_read_as_ever(tiny, clip_skip, weighti
     assert relative(found, expected) <= 1e-6
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("a (red heart:1.4), two cats", "a (red heart)1.4, two cats"),
+        ("(a red:1.2) (heart:2)", "(a red)1.2 (heart)2"),
+        ("a red heart", "a red heart"),
+    ],
+)
+def test_weights_from_an_empty_prompt_are_compels(ours, theirs, tiny_stable_diffusion, relative):
+    compel = pytest.importorskip("compel", reason="an oracle that is not installed")
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = tiny_stable_diffusion
+    oracle = compel.Compel(
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder"),
+    )
+    own = text.load_tokenizer(str(folder)), text.load_text_encoder(str(folder), CPU, torch.float32)
+    with torch.no_grad():
+        difference = relative(weighted(own, ours), oracle(theirs))
+    print(f"{ours}: {difference:.1e}")
+    assert difference <= 1e-4
+
+
 def test_a_long_prompt_loses_no_token(tiny):
     words = ", ".join(["two cats on a green background"] * 12)
     tokenizer = tiny[0]

@@ -1,7 +1,9 @@
 """Files of repositories on the hub: from the cache where they are, else downloaded."""
 
 import logging
+import math
 import re
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,8 @@ from huggingface_hub.file_download import repo_folder_name
 from .shipped import shipped_checkpoints
 
 SECONDS_FOR_AN_ANSWER = 10
+SECONDS_OF_A_REFUSAL = 30
+_refusals: dict[tuple[str, str | None, str, bool], tuple[float, str]] = {}
 log = logging.getLogger("run-graph")
 
 
@@ -60,9 +64,18 @@ class Repository:
 def find_repository(name: str, revision: str | None = None) -> Repository:
     """Find a repository: the hub is asked once in a process, the cache serves without network.
 
-    Raises FileNotFoundError for a repository that is neither on this machine nor reachable.
+    Raises FileNotFoundError for a repository that is neither on this machine nor reachable; for
+    half a minute that is not asked again, because a run looks for the files of every part.
     """
-    return _find(name, revision, constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE)
+    asked = (name, revision, constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE)
+    moment, message = _refusals.get(asked, (-math.inf, ""))
+    if time.monotonic() - moment < SECONDS_OF_A_REFUSAL:
+        raise FileNotFoundError(message)
+    try:
+        return _find(*asked)
+    except FileNotFoundError as error:
+        _refusals[asked] = time.monotonic(), str(error)
+        raise
 
 
 @cache

@@ -1,6 +1,9 @@
 """A whole folder in diffusers' format, as a checkpoint."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .checkpoint import Checkpoint
@@ -101,6 +104,19 @@ def read_tokenizer(model: str, subfolder: str, files: list[Path]) -> Tokenizer:
         if not texts:
             raise ValueError(f"{files[0]} has no {subfolder}")
     try:
-        return make_tokenizer(texts, vocabulary)
+        with _uncollected():
+            return make_tokenizer(texts, vocabulary)
     except ValueError as error:
         raise ValueError(f"{subfolder} of '{model}': {error}") from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector, which walks over all that there is for every 700 new lists."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,5 +1,6 @@
 """The command as a person uses it: exit codes, messages, help, own nodes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -166,6 +167,30 @@ def test_own_nodes_may_have_any_file_name(tmp_path, capsys):
     )
     assert main(["nodes", "quiet", "--nodes", str(file)]) == 0
     assert "Make a sample quieter." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "nowhere"], ["convert", "nowhere", "out"], ["schedulers", "eulr"],
+        ["emoji", "--device", "gpu0"], ["bench", "emoji", "--device", "gpu0"],
+        ["check", "emoji", "--dtype", "float8"], ["nodes", "guidanse"], ["show", "emojy"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_whatever_is_wrong_is_told_in_one_form(words, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+
+
+def test_and_as_json_to_programs_that_ask_for_it(capsys):
+    assert main(["check", "emoji", "--json", "--nodes", "none.py"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert found == {"message": "--nodes: there is no Python file 'none.py'", "help": None}
 
 
 @pytest.mark.parametrize("option", [("--device", "gpu0"), ("--dtype", "float8")])

@@ -1,6 +1,7 @@
 """The command `run-graph`: the one place that brings the nodes and the runtime together."""
 
 import argparse
+import json
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from typing import Protocol, cast
 
 from graph import GraphError
 
-from .shared import OK, WRONG, add_shared_options, prepare, print_findings
+from .shared import OK, WRONG, add_shared_options, findings_as_data, prepare, print_findings
 
 # What the first word may be, besides a graph: a module of this folder, and its line in the help.
 VERBS = {
@@ -90,7 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(given)
         return verb.run(given)
     except GraphError as error:
-        print_findings(error.findings, sys.stderr)
+        if getattr(given, "json", False):
+            print(json.dumps({"findings": findings_as_data(error.findings)}, indent=2))
+        else:
+            print_findings(error.findings, sys.stderr)
         return WRONG
 
 

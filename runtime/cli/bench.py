@@ -8,7 +8,7 @@ from graph import load, parse_inputs
 from ..bench import bench
 from ..errors import RunError
 from ..session import Session
-from .shared import FAILED, OK, WRONG
+from .shared import FAILED, OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         session = Session(given.device, given.dtype, cache=None)
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     try:
         print(bench(graph, inputs, session, given.runs))
     except RunError as error:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from graph import Finding, Graph, GraphError, load, parse_inputs
+from graph import Graph, load, parse_inputs
 
 from ..check import Report, check_shapes, foresee
 from ..place import choose_device, choose_dtype
-from .shared import OK, WRONG, print_findings
+from .shared import OK, WRONG, findings_as_data, print_findings, wrong
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -28,16 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print what is wrong with the graph, or that nothing is."""
-    absent: list[str] = []
-    try:
-        graph = load(given.graph)
-        inputs = parse_inputs(graph, given.inputs)
-        absent = [key for key, it in graph.inputs.items() if it.required and key not in inputs]
-        report = _report(graph, inputs, given.dtype, cost=given.cost or given.json)
-    except GraphError as error:
-        if not given.json:
-            raise
-        report = Report(findings=list(error.findings))
+    graph = load(given.graph)
+    inputs = parse_inputs(graph, given.inputs)
+    absent = [key for key, it in graph.inputs.items() if it.required and key not in inputs]
+    report = _report(graph, inputs, given.dtype, cost=given.cost or given.json)
     if given.json:
         print(json.dumps(_as_data(report), indent=2))
     elif report.findings:
@@ -58,7 +52,7 @@ def _report(graph: Graph, given: Mapping[str, Any], wish: str, *, cost: bool) ->
     try:
         dtype = choose_dtype(wish, choose_device("auto"))
     except ValueError as error:
-        raise GraphError([Finding(None, str(error))]) from error
+        raise wrong(error) from error
     report = check_shapes(graph, {**inputs, **given}, dtype)
     if cost and not report.findings:
         foreseen = foresee(graph, {**inputs, **given}, dtype)
@@ -67,13 +61,8 @@ def _report(graph: Graph, given: Mapping[str, Any], wish: str, *, cost: bool) ->
 
 
 def _as_data(report: Report) -> dict[str, Any]:
-    findings: list[dict[str, Any]] = []
-    for finding in report.findings:
-        place = finding.place
-        where = {"file": place.file, "line": place.line, "column": place.column} if place else {}
-        findings.append({**where, "message": finding.message, "help": finding.help})
     return {
-        "findings": findings,
+        "findings": findings_as_data(report.findings),
         "shapes": report.shapes,
         "costs": [asdict(cost) for cost in report.costs],
         "unchecked": report.unchecked,

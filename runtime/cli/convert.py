@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .shared import FAILED, OK, WRONG
+from .shared import FAILED, OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         print(convert(given.source, given.target, given.dtype, given.part, given.family))
     except (ValueError, FileNotFoundError, FileExistsError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     except OSError as error:
         print(f"{given.target} was not written: {error}", file=sys.stderr)
         return FAILED

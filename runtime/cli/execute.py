@@ -18,7 +18,7 @@ from ..plan import PASSES
 from ..profile import Profile
 from ..progress import Progress
 from ..session import Session
-from .shared import FAILED, INTERRUPTED, OK, WRONG
+from .shared import FAILED, INTERRUPTED, OK, wrong
 
 
 def execute(
@@ -44,8 +44,7 @@ def execute(
             given.device, given.dtype, listen, passes, not given.profile, cache, checkpoint
         )
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     try:
         outputs = session(graph, **inputs)
     except KeyboardInterrupt:

@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import sys
 
-from .shared import OK, WRONG
+from .shared import OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,6 @@ def run(given: argparse.Namespace) -> int:
     try:
         report = inspect_checkpoint(given.model)
     except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     print(json.dumps(report, indent=2) if given.json else describe_checkpoint(report))
     return OK

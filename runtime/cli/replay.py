@@ -17,7 +17,7 @@ from ..progress import Progress
 from ..records import Recorded, drift, parse_record
 from ..replay import NotRemade, recorded_graph, recorded_inputs, remake
 from ..session import Session
-from .shared import FAILED, OK, WRONG
+from .shared import FAILED, OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         session = _session(record, given)
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     try:
         made = remake(record, graph, inputs, session)
     except (RunError, NotRemade) as error:

@@ -1,9 +1,8 @@
 """`run-graph schedulers`: the samplers, and what one does at every call of the network."""
 
 import argparse
-import sys
 
-from .shared import OK, WRONG
+from .shared import OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +24,5 @@ def run(given: argparse.Namespace) -> int:
         named = given.name is not None
         print(describe_schedule(given.name, *given.settings) if named else list_schedulers())
     except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     return OK

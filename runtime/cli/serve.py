@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import sys
 from typing import Any
 
-from graph import Finding, Graph, GraphError, load, parse_inputs
+from graph import Graph, load, parse_inputs
 
-from .shared import OK, WRONG
+from .shared import OK, wrong
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -35,11 +34,11 @@ def run(given: argparse.Namespace) -> int:
         from ..serve import LIMITS, Queue, make_app, serve_graph
     except ModuleNotFoundError as error:
         message = f"serve: {error.name} is not installed"
-        raise GraphError([Finding(None, message, "pip install 'run-graph[serve]'")]) from error
+        raise wrong(message, "pip install 'run-graph[serve]'") from error
     token = os.environ.get("RUN_GRAPH_TOKEN") or None  # set but empty is none
     if given.host not in LOOPBACK and not token:
         message = f"whoever reaches {given.host} could use this server"
-        raise GraphError([Finding(None, message, "set RUN_GRAPH_TOKEN, which callers must send")])
+        raise wrong(message, "set RUN_GRAPH_TOKEN, which callers must send")
     limits = LIMITS | dict(map(_limit, given.limit))
     uploads = frozenset(given.upload)
     graphs = {
@@ -49,8 +48,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         queue = Queue(given.device, given.dtype, given.queue)
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise wrong(error) from error
     app = make_app(graphs, queue, token)
     try:
         uvicorn.run(app, host=given.host, port=given.port, log_level="warning" if token else "info")
@@ -66,7 +64,7 @@ def _graphs(words: list[str]) -> list[tuple[Graph, dict[str, Any]]]:
         if "=" not in word:
             groups.append([word])
         elif not groups:
-            raise GraphError([Finding(None, f"'{word}' stands before any graph")])
+            raise wrong(f"'{word}' stands before any graph")
         else:
             groups[-1].append(word)
     graphs = [(load(name), settings) for name, *settings in groups]
@@ -79,4 +77,4 @@ def _limit(word: str) -> tuple[str, float]:
         return name, float(most)
     except ValueError as error:
         message = f"--limit: '{word}' does not name an input and its largest number"
-        raise GraphError([Finding(None, message, "write steps=50")]) from error
+        raise wrong(message, "write steps=50") from error

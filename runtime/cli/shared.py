@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from graph import Finding, GraphError, open_all_packs
 
@@ -25,6 +25,21 @@ def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
     colour = is_colourful(stream)
     for finding in findings:
         print(finding.render(colour=colour), file=stream)
+
+
+def wrong(message: object, help: str | None = None) -> GraphError:
+    """Make the error of something that a person gave, with no place in a file."""
+    return GraphError([Finding(None, str(message), help)])
+
+
+def findings_as_data(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Describe what is wrong, for JSON."""
+    described: list[dict[str, Any]] = []
+    for finding in findings:
+        place = finding.place
+        where = {"file": place.file, "line": place.line, "column": place.column} if place else {}
+        described.append({**where, "message": finding.message, "help": finding.help})
+    return described
 
 
 def is_colourful(stream: TextIO) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from graph import Finding, Graph, GraphError
+from graph import Graph
 
 from ..session import Session
 from ..sweep import (
@@ -22,7 +22,7 @@ from ..sweep import (
     shard,
     spread,
 )
-from .shared import FAILED, INTERRUPTED, OK, PARTIAL
+from .shared import FAILED, INTERRUPTED, OK, PARTIAL, wrong
 from .worker import Run, make_job
 
 
@@ -76,22 +76,18 @@ def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> I
             count, start = connect(given.on)
         except ModuleNotFoundError as error:
             message = "--on ray: Ray is not installed"
-            raise _wrong(message, "pip install 'run-graph[ray]'") from error
+            raise wrong(message, "pip install 'run-graph[ray]'") from error
         except ConnectionError as error:
-            raise _wrong(f"--on {given.on}: {error}") from error
+            raise wrong(f"--on {given.on}: {error}") from error
         return spread(rows, count, partial(start, job.travelling()), wait_for_actors)
-    raise _wrong(f"--on: there is no '{given.on}'", "write local:2, ray or ray://HOST:10001")
+    raise wrong(f"--on: there is no '{given.on}'", "write local:2, ray or ray://HOST:10001")
 
 
 def _shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise _wrong(f"--shard: '{text}' is no part of a whole", "write 1/8 to 8/8")
+        raise wrong(f"--shard: '{text}' is no part of a whole", "write 1/8 to 8/8")
     return int(found[1]), int(found[2])
-
-
-def _wrong(message: str, help: str | None = None) -> GraphError:
-    return GraphError([Finding(None, message, help)])
 
 
 class _Progress:

@@ -36,8 +36,8 @@ def workers_of(driver: int) -> list[int]:
     return [child.pid for child in children if "ray::_Actor" in " ".join(child.cmdline())]
 
 
-def kill_again_and_again(folder: Path, table: Path, kills: int) -> None:
-    """Run a sweep to its end, through `kills` kills at random moments."""
+def kill_again_and_again(folder: Path, table: Path, kills: int) -> int:
+    """Run a sweep to its end, through `kills` kills at random moments; give how many were left."""
     chance = random.Random(0)
     while True:
         with subprocess.Popen(
@@ -51,7 +51,7 @@ def kill_again_and_again(folder: Path, table: Path, kills: int) -> None:
                 if kills == 0 or " rows, " not in line.replace(" failed", " rows"):
                     continue
                 if not next_kill:
-                    next_kill = time.monotonic() + chance.uniform(0, 6)
+                    next_kill = time.monotonic() + chance.uniform(0, 1)
                 if time.monotonic() < next_kill:
                     continue
                 victims = workers_of(driver.pid) if kills % 2 else [driver.pid]
@@ -63,7 +63,7 @@ def kill_again_and_again(folder: Path, table: Path, kills: int) -> None:
         if driver.returncode >= 0:
             print("".join(line for line in said if line.startswith("row ")), end="")
             print(f"the last sweep ended with exit code {driver.returncode}")
-            return
+            return kills
 
 
 def main(rows: int, kills: int) -> None:
@@ -74,7 +74,7 @@ def main(rows: int, kills: int) -> None:
         cells += [{"prompt": 7}, {"prompt": "x", "seed": "many"}, {"steps": 0}]
         table.write_text("\n".join(map(json.dumps, cells)))
         begin = time.monotonic()
-        kill_again_and_again(folder, table, kills)
+        kills -= kill_again_and_again(folder, table, kills)
         print(f"{rows} rows through {kills} kills in {time.monotonic() - begin:.0f} s")
         lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
         statuses = [line["status"] for line in lines]

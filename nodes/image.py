@@ -289,8 +289,10 @@ def contact_sheet(
 def save_animation(
     frames: list[Image],
     path: AnimationPath,
-    seconds: Annotated[float, Field(gt=0, description="that each frame is shown")] = 0.15,
-    hold: Annotated[float, Field(ge=0, description="how much longer the last is shown")] = 1.5,
+    seconds: Annotated[float, Field(gt=0, le=300, description="that each frame is shown")] = 0.15,
+    hold: Annotated[
+        float, Field(ge=0, le=300, description="how much longer the last is shown")
+    ] = 1.5,
     provenance: Provenance = None,
     metadata: Metadata = True,
 ) -> Path:

@@ -72,7 +72,7 @@ def test_a_mistake_is_told_or_harmless(
 
 
 @pytest.mark.slow
-@settings(BOUNDED, max_examples=400)
+@settings(BOUNDED, max_examples=150, derandomize=True)
 @given(data=st.data())
 def test_mistakes_in_every_graph_are_told_or_harmless(
     data: st.DataObject, every: tuple[Path, dict[str, Data]], monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 import argparse
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from graph import Graph, GraphText, load_bundle
 
 from ..session import Session
 from ..sweep import Outcome, Row, run_row
+from ..versions import library_versions
 from .shared import prepare
 
 
@@ -72,7 +72,7 @@ def make_job(given: argparse.Namespace, graph: Graph) -> Job:
 
 def versions() -> dict[str, str]:
     """Name the versions that must be equal in all workers."""
-    return {name: version(name) for name in ("run-graph", "torch")}
+    return {name: library_versions()[name] for name in ("run-graph", "torch")}
 
 
 def _share(device: str, number: int) -> str:

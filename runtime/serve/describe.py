@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from ..sweep import script_data
 from .queue import Queue
 from .served import Served
 
@@ -84,7 +84,5 @@ def describe_page(graphs: Mapping[str, Served]) -> str:
         }
         for name, served in graphs.items()
     }
-    # In a script of HTML, only `<` could end the data early.
-    text = json.dumps(data, default=str).replace("<", "\\u003c")
     page = resources.files("runtime.serve").joinpath("page.html").read_text(encoding="utf-8")
-    return page.replace("{data}", text)
+    return page.replace("{data}", script_data(data))

@@ -1,6 +1,7 @@
 """Many runs of one graph: rows of a table, spread over workers, each result exactly once."""
 
 from .folder import SweepFolder
+from .page import script_data
 from .rows import Row, in_order_of_cost, read_rows, shard, varied
 from .spread import Outcome, Worker, WorkerDied, spread
 from .work import run_files, run_row
@@ -15,6 +16,7 @@ __all__ = [
     "read_rows",
     "run_files",
     "run_row",
+    "script_data",
     "shard",
     "spread",
     "varied",

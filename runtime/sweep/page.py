@@ -27,10 +27,14 @@ def contact_page(title: str, lines: Sequence[Mapping[str, Any]], inputs: Sequenc
         }
         for line in lines
     ]
-    # In a script of HTML, only `<` could end the data early.
-    data = json.dumps({"inputs": list(inputs), "cards": cards}).replace("<", "\\u003c")
+    data = script_data({"inputs": list(inputs), "cards": cards})
     template = resources.files("runtime.sweep").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("{title}", escape(title)).replace("{data}", data)
+
+
+def script_data(data: Any) -> str:
+    """Write data as JSON that may stand in a script of HTML, where only `<` could end it early."""
+    return json.dumps(data, default=str).replace("<", "\\u003c")
 
 
 def _text(value: Any) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 from graph import Block, Graph, Registry, bind, load_text
 from runtime import Session
+from runtime.cache.remember import FORGOTTEN
 from runtime.plan import make_plan
 from runtime.progress import Progress
-from runtime.remember import FORGOTTEN
 
 RUNS = 9
 registry = Registry()

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cache import Cache
+    from .cache.cache import Cache
     from .errors import RunError
     from .events import (
         CaptureRefused,
@@ -35,7 +35,7 @@ __all__ = [
     "Session",
     "StepFinished",
 ]
-_ELSEWHERE = {"Cache": ".cache", "RunError": ".errors", "Session": ".session"}
+_ELSEWHERE = {"Cache": ".cache.cache", "RunError": ".errors", "Session": ".session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,12 @@ import torch
 
 from graph import Finding, Graph, GraphError, Loop
 
-from .files import Files
-from .keys import Key, keys_of, recipes_of
-from .provenance import FORMAT
-from .records import Recorded, parse_record
-from .value_files import as_bytes, read_texts, read_value, write_bytes
-from .versions import library_versions, machine_facts
+from .cache.value_files import as_bytes, read_texts, read_value, write_bytes
+from .content.files import Files
+from .content.keys import Key, keys_of, recipes_of
+from .content.versions import library_versions, machine_facts
+from .provenance.compare import Recorded, parse_record
+from .provenance.record import FORMAT
 
 
 class Reached(NamedTuple):

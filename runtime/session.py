@@ -6,17 +6,17 @@ from typing import Any
 
 from graph import Graph, bind
 
-from .cache import Cache
+from .cache.cache import Cache
+from .cache.remember import Remembering, recall
 from .capture import record_on_cuda
 from .checkpoint import Checkpoint
+from .content.files import Files
 from .evaluate import evaluate
 from .events import Event, Listen, RunFinished, RunStarted
-from .files import Files
 from .fit import Fitting
 from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain
-from .provenance import Provenance
-from .remember import Remembering, recall
+from .provenance.record import Provenance
 from .writable import refuse_unwritable
 
 IN_MEMORY: Any = object()

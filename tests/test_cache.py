@@ -197,7 +197,7 @@ def test_processes_share_a_folder(tmp_path):
 
 def test_another_library_finds_nothing_in_the_folder(tmp_path, monkeypatch):
     Watched(Cache(0, tmp_path))(CHAIN)
-    monkeypatch.setattr("runtime.cache.library_versions", lambda: {"torch": "1.13"})
+    monkeypatch.setattr("runtime.cache.cache.library_versions", lambda: {"torch": "1.13"})
     other = Watched(Cache(0, tmp_path))
     other(CHAIN)
     assert len(other.called) == 5

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from graph import Literal, load
 from runtime.cli import main
-from runtime.lock import Lock, LockedFile, pinned
+from runtime.provenance.lock import Lock, LockedFile, pinned
 
 EMOJI = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-32"
 RUN = ["ddpm", "model=mine", "steps=1", "output=a.png"]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image as Picture
 from safetensors.torch import load_file, save_file
 
-import runtime.provenance
+import runtime.provenance.record
 from graph import GraphText, Registry, load_bundle, load_text, without_folders
 from nodes.image import save_animation, save_image
 from nodes.metadata import TRAINED, read_record
@@ -165,8 +165,8 @@ def test_a_picture_of_a_batch_is_made_again(made, capsys, tmp_path):
 
 
 def test_another_library_is_named(made, capsys, monkeypatch):
-    versions = {**runtime.provenance.library_versions(), "torch": "1.13.0"}
-    monkeypatch.setattr(runtime.provenance, "library_versions", lambda: versions)
+    versions = {**runtime.provenance.record.library_versions(), "torch": "1.13.0"}
+    monkeypatch.setattr(runtime.provenance.record, "library_versions", lambda: versions)
     code, said = replayed(capsys, made)
     assert code == 0, "the pixels are the same all the same"
     assert f"  torch: was {torch.__version__}, is 1.13.0" in said

@@ -2,7 +2,7 @@
 
 from graph import Registry, load_text
 from runtime import NodeStarted, Session
-from runtime.remember import FORGOTTEN
+from runtime.cache.remember import FORGOTTEN
 
 registry = Registry()
 GRAPH = """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from graph import load
 
-from ..records import Recorded, changes, drift, wiring
-from ..replay import recorded_graph
+from ..provenance.compare import Recorded, changes, drift, wiring
+from ..provenance.replay import recorded_graph
 from .replay import picture_record
 from .shared import FAILED, OK
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from graph import Graph
 
-from ..cache import Cache
+from ..cache.cache import Cache
 from ..checkpoint import Checkpoint
 from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished

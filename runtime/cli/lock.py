@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from graph import Finding, Graph, GraphError, load, parse_inputs
 
-from ..lock import Lock, lock_of, pinned, refuse_others
+from ..provenance.lock import Lock, lock_of, pinned, refuse_others
 from .shared import OK
 
 

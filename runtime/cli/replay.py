@@ -14,8 +14,8 @@ from ..errors import RunError
 from ..place import choose_device
 from ..plan import PASSES
 from ..progress import Progress
-from ..records import Recorded, drift, parse_record
-from ..replay import NotRemade, recorded_graph, recorded_inputs, remake
+from ..provenance.compare import Recorded, drift, parse_record
+from ..provenance.replay import NotRemade, recorded_graph, recorded_inputs, remake
 from ..session import Session
 from .shared import FAILED, OK, wrong
 

@@ -7,7 +7,7 @@ import torch
 
 from ..checkpoint import Checkpoint, read_run
 from ..plan import PASSES
-from ..replay import recorded_graph
+from ..provenance.replay import recorded_graph
 from .execute import execute
 
 

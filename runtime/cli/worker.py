@@ -9,9 +9,9 @@ import torch
 
 from graph import Graph, GraphText, load_bundle
 
+from ..content.versions import library_versions
 from ..session import Session
 from ..sweep import Outcome, Row, run_row
-from ..versions import library_versions
 from .shared import prepare
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graph import fields_of, members
 
-from .canonical import digest
+from ..content.canonical import digest
 
 _numbers = itertools.count()
 

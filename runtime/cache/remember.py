@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from graph import Block, Graph, has_effect, values_of
 
-from .values import names_in
+from ..values import names_in
 
 FORGOTTEN: Any = object()
 """Stands for a value that nobody remembers."""

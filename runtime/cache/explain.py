@@ -12,10 +12,10 @@ from typing import Any
 
 from graph import Block, Call, Graph, ListOf, Literal, Value, references, values_of
 
-from .canonical import NotCanonical, digest
-from .files import Files, readers
-from .keys import Key
-from .versions import code_of
+from ..content.canonical import NotCanonical, digest
+from ..content.files import Files, readers
+from ..content.keys import Key
+from ..content.versions import code_of
 
 Parts = dict[str, str]
 """What a block's key is made of, by what a person calls it."""

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from graph import Block, Call, Finding, Graph, GraphError, Literal, Loop, prune
 
-from .files import Files, readers
-from .provenance import file_facts
+from ..content.files import Files, readers
+from .record import file_facts
 
 REVISION = "revision"
 """The parameter of loaders that takes a commit."""

@@ -21,8 +21,8 @@ from graph import (
     values_of,
 )
 
-from .records import Recorded
-from .session import Session
+from ..session import Session
+from .compare import Recorded
 
 
 @dataclass(frozen=True)

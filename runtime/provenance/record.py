@@ -21,10 +21,10 @@ from graph import (
     without_folders,
 )
 
-from .canonical import NotCanonical, digest
-from .errors import brief
-from .files import Files, readers
-from .versions import code_of, is_ours, library_versions, machine_facts
+from ..content.canonical import NotCanonical, digest
+from ..content.files import Files, readers
+from ..content.versions import code_of, is_ours, library_versions, machine_facts
+from ..errors import brief
 
 FORMAT = 1
 Record = dict[str, Any]

@@ -15,15 +15,15 @@ import torch
 
 from graph import Block, Graph, has_effect, sources_of, values_of
 
-from .canonical import encoded
+from ..content.canonical import encoded
+from ..content.files import Files, readers
+from ..content.keys import Key, Recipe, keys_of, recipes_of
+from ..content.versions import library_versions, machine_facts
+from ..values import names_in
 from .explain import Explanation
-from .files import Files, readers
-from .keys import Key, Recipe, keys_of, recipes_of
 from .memory import Memory, Versions
 from .remember import FORGOTTEN
 from .store import Store
-from .values import names_in
-from .versions import library_versions, machine_facts
 
 GIGABYTE = 10**9
 log = logging.getLogger("run-graph")

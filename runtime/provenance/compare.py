@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graph import Block, Call, Finding, Graph, GraphError, GraphText, ListOf, Literal, Value
 
-from .provenance import FORMAT
+from .record import FORMAT
 
 
 class FileFact(BaseModel):

@@ -19,7 +19,7 @@ from .bundle import load_bundle, without_folder, without_folders
 from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, Written, base_of, describe, fields_of, kinds_of, members
+from .kinds import Ambient, Kind, Sparing, Written, base_of, describe, fields_of, kinds_of, members
 from .load import load, load_text
 from .node import (
     NodeType,
@@ -59,6 +59,7 @@ __all__ = [
     "Reference",
     "Registry",
     "Source",
+    "Sparing",
     "Value",
     "Written",
     "base_of",

@@ -51,6 +51,16 @@ class Written:
     """
 
 
+@dataclass(frozen=True)
+class Sparing:
+    """Marks a parameter that makes a call hold less memory, and says what to try, largest first.
+
+    `Tile = Annotated[int | None, Sparing((512, 256))]`
+    """
+
+    values: tuple[int, ...]
+
+
 Bindings = dict[Any, Any]
 """What each TypeVar stands for in one call."""
 

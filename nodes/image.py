@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from graph import Written, came_from, node
+from graph import Sparing, Written, came_from, node
 
 from .files import file_at, save_whole
 from .kinds import Device, Image, Latents
@@ -42,6 +42,7 @@ AnimationPath = Annotated[str, AfterValidator(_has_animation_format), Written()]
 Tile = Annotated[
     int | None,
     Field(ge=64, description="work in tiles of so many pixels, for large pictures; null = whole"),
+    Sparing((512, 256)),
 ]
 
 

@@ -26,7 +26,8 @@ from .values import UNKNOWN, arguments_of, common_length, last_uses, value_of
 class Cost:
     """What one block takes: floating-point operations of one call, times the calls of a run.
 
-    `parameters` and `weight_bytes` are those of the models that a loader gave.
+    `parameters` and `weight_bytes` are those of the models that a loader gave; `peak_bytes` are the
+    most that weights and tensors hold together while it is called.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Cost:
     flops: int
     parameters: int
     weight_bytes: int
+    peak_bytes: int
 
 
 @dataclass
@@ -66,7 +68,12 @@ def check_shapes(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) ->
 
 def foresee(graph: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
     """Say what a run of a right graph costs: that of its plan, where calls are merged and moved."""
-    return _walk(make_plan(graph, inputs), inputs, dtype)
+    return estimate(make_plan(graph, inputs), inputs, dtype)
+
+
+def estimate(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
+    """Say what a plan costs."""
+    return _walk(plan, inputs, dtype)
 
 
 def weigh(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
@@ -132,7 +139,7 @@ class _Check:
         left_out = self.only is not None and id(call) not in self.only
         if left_out or call.node.effect or _is_unknown(list(arguments.values())):
             return UNKNOWN
-        before = self.meter.peak
+        before, self.meter.peak = self.meter.peak, self.meter.now
         flops = self.meter.flops
         try:
             value = call.node.function(**arguments)
@@ -144,16 +151,19 @@ class _Check:
                 self.report.findings.append(finding)
                 if isinstance(error, FileNotFoundError):
                     self.report.absent.append(finding)
+            self.meter.peak = max(before, self.meter.peak)
             return UNKNOWN
         modules = list(_modules(value)) if not _holds_module(arguments) else []
         if modules:  # weights are converted as they are read: a loader holds what it gives
-            self.meter.peak = max(before, self.meter.now)
+            self.meter.peak = self.meter.now
+        peak, self.meter.peak = self.meter.peak, max(before, self.meter.peak)
         weights = [weight for module in modules for weight in module.parameters()]
         self.report.costs.append(
             Cost(
                 call.name, call.node.name, times, self.meter.flops - flops,
                 sum(weight.numel() for weight in weights),
                 sum(weight.nbytes for weight in weights),
+                peak,
             )
         )  # fmt: skip
         self.report.shapes[call.name] = shape_words(value)

@@ -16,6 +16,7 @@ from .cache.value_files import as_bytes, read_texts, read_value, write_bytes
 from .content.files import Files
 from .content.keys import Key, keys_of, recipes_of
 from .content.versions import library_versions, machine_facts
+from .memory.rungs import Saving
 from .provenance.compare import Recorded, parse_record
 from .provenance.record import FORMAT
 
@@ -48,6 +49,7 @@ class Checkpoint:
         inputs: Mapping[str, Any],
         machine: Mapping[str, Any],
         passes: Sequence[str],
+        savings: Sequence[Saving],
     ) -> None:
         """Take notice of the run; raises GraphError where an input cannot be written down."""
         device, dtype = machine["device"], machine["dtype"]
@@ -59,6 +61,7 @@ class Checkpoint:
             "graph": [asdict(file) for file in graph.files],
             "inputs": dict(inputs),
             "passes": list(passes),
+            "savings": savings,
             "machine": machine_facts(device, dtype),
             "versions": library_versions(),
         }

@@ -18,6 +18,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class MemorySpared:
+    """A call is made otherwise, so that the run holds less: how, and what that brings."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class NodeStarted:
     """A node is about to be called."""
 
@@ -76,6 +83,7 @@ class RunFinished:
 
 Event = (
     RunStarted
+    | MemorySpared
     | NodeStarted
     | NodeFinished
     | LoopStarted

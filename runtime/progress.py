@@ -9,6 +9,7 @@ from .events import (
     Event,
     LoopFinished,
     LoopStarted,
+    MemorySpared,
     NodeFinished,
     NodeStarted,
     RunFinished,
@@ -35,6 +36,8 @@ class Progress:
         match event:
             case RunStarted():
                 self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
+            case MemorySpared():
+                self._line(event.words)
             case NodeStarted() if not self.depth:
                 self._passing(f"{event.call.name} …")
             case NodeFinished() if event.call.node.effect:

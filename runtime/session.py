@@ -12,8 +12,10 @@ from .capture import record_on_cuda
 from .checkpoint import Checkpoint
 from .content.files import Files
 from .evaluate import evaluate
-from .events import Event, Listen, RunFinished, RunStarted
-from .fit import Fitting
+from .events import Event, Listen, MemorySpared, RunFinished, RunStarted
+from .memory.fit import Fitting
+from .memory.ladder import Spared
+from .memory.rungs import Saving
 from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain
 from .provenance.record import Provenance
@@ -31,7 +33,9 @@ class Session:
     `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
     `capture` lets a GPU replay a recording of each loop's body, whose nodes are then not told of;
     `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered;
-    `checkpoint` is told where loops stand, and where they begin.
+    `checkpoint` is told where loops stand, and where they begin;
+    `memory` is what weights and tensors may take on the device, as `6GB`: where a plan would hold
+    more, it is given measures against that; `savings` are such measures to take in any case.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class Session:
         capture: bool = True,
         cache: Remembering | None = IN_MEMORY,
         checkpoint: Checkpoint | None = None,
+        memory: str = "auto",
+        savings: Iterable[Saving] = (),
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
@@ -52,9 +58,9 @@ class Session:
         self.checkpoint = checkpoint
         self.cache = Cache() if cache is IN_MEMORY else cache
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
-        self._planned: tuple[Graph, str, Graph] | None = None
+        self._planned: tuple[Graph, str, Spared] | None = None
         self.files = Files()
-        self.fitting = Fitting(self.device, self.dtype)
+        self.fitting = Fitting(self.device, self.dtype, memory, savings)
 
     def __call__(self, graph: Graph, /, **inputs: Any) -> dict[str, Any]:
         """Run a graph and give its outputs by name.
@@ -63,17 +69,20 @@ class Session:
         cannot fit the device, and RunError where a node fails.
         """
         known = bind(graph, inputs)
-        plan = self._plan(graph, known)
+        spared = self._plan(graph, known)
+        plan = spared.plan
         refuse_unwritable(plan)
         provenance = Provenance(
-            graph, plan, known, self.device, self.dtype, self.passes, self.files
+            graph, plan, known, self.device, self.dtype, self.passes, spared.savings, self.files
         )
         machine = {"device": self.device, "dtype": self.dtype, "provenance": provenance}
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
+        for brought in spared.brought:
+            self._tell(MemorySpared(brought))
         keep = None
         if self.checkpoint:
-            self.checkpoint.begin(graph, plan, known, machine, self.passes)
+            self.checkpoint.begin(graph, plan, known, machine, self.passes, spared.savings)
         if self.cache:
             remember = self.cache(plan, known, machine)
             plan, found = recall(plan, remember)
@@ -87,13 +96,12 @@ class Session:
         """The precision of the networks, by its name."""
         return str(self.dtype).removeprefix("torch.")
 
-    def _plan(self, graph: Graph, known: dict[str, Any]) -> Graph:
+    def _plan(self, graph: Graph, known: dict[str, Any]) -> Spared:
         """Plan a run, unless it is the one before once more."""
         depends_on = repr(plain(known))  # 1 == 1.0 == True, but their texts differ
         if self._planned is None or self._planned[0] is not graph or self._planned[1] != depends_on:
             plan = make_plan(graph, known, self.passes)
-            self.fitting.check(plan, known)
-            self._planned = (graph, depends_on, plan)
+            self._planned = (graph, depends_on, self.fitting.fit(plan, known))
         return self._planned[2]
 
     def _tell(self, event: Event) -> None:

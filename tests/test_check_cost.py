@@ -83,22 +83,22 @@ def test_peak_memory_is_weights_and_the_largest_tensors_together() -> None:
 def test_weights_that_cannot_fit_are_refused_before_they_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    session = Session("cpu", "float32")
-    session.fitting.memory = 10_000_000
+    session = Session("cpu", "float32", memory="10MB")
     monkeypatch.setattr("nodes.load.load_weights", lambda *_: pytest.fail("a weight was read"))
     with pytest.raises(GraphError) as caught:
         session(load("emoji"), steps=1)
-    assert str(caught.value) == (
-        "error: the weights of this run need 0.018 GB at the same time in float32, cpu has 0.01 GB: "
-        "picture/text/encoder 0.00203 GB, picture/unet 0.0153 GB, picture/vae 0.00273 GB\n"
-        "  help: --dtype bfloat16 halves them"
+    (finding,) = caught.value.findings
+    assert finding.message == (
+        "'picture/denoise/cond+uncond' (unet) needs 0.0193 GB in float32, and cpu has 0.01 GB for it; "
+        "weights: picture/text/encoder 0.00203 GB, picture/unet 0.0153 GB, picture/vae 0.00273 GB"
     )
+    assert finding.help == "--dtype bfloat16 halves it"
 
 
 def test_the_same_weights_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     session, asked = Session("cpu", "float32"), []
     monkeypatch.setattr("runtime.session.evaluate", lambda *_: {})
-    monkeypatch.setattr("runtime.fit.weigh", lambda *given: asked.append(1) or weigh(*given))
+    monkeypatch.setattr("runtime.memory.fit.weigh", lambda *given: asked.append(1) or weigh(*given))
     for prompt in ("a fox", "a cat"):
         session(load("emoji"), prompt=prompt)
     assert asked == [1]

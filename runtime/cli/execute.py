@@ -14,6 +14,7 @@ from ..cache.cache import Cache
 from ..checkpoint import Checkpoint
 from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
+from ..memory.rungs import Saving
 from ..plan import PASSES
 from ..profile import Profile
 from ..progress import Progress
@@ -27,6 +28,7 @@ def execute(
     given: argparse.Namespace,
     checkpoint: Checkpoint | None,
     passes: Iterable[str] = PASSES,
+    savings: Iterable[Saving] = (),
 ) -> int:
     """Run a graph with a progress bar, print what it gives, and give the exit code."""
     interrupt = _Interrupt()
@@ -41,8 +43,9 @@ def execute(
         # One run makes nothing twice in memory, and would only hold it longer.
         cache = Cache(0, given.cache) if given.cache or given.explain else None
         session = Session(
-            given.device, given.dtype, listen, passes, not given.profile, cache, checkpoint
-        )
+            given.device, given.dtype, listen, passes, not given.profile, cache, checkpoint,
+            given.memory, savings,
+        )  # fmt: skip
     except (ValueError, OSError) as error:
         raise wrong(error) from error
     try:

@@ -11,6 +11,7 @@ import torch
 from graph import Finding, GraphError, parse_inputs
 
 from ..errors import RunError
+from ..memory.rungs import RUNGS
 from ..place import choose_device
 from ..plan import PASSES
 from ..progress import Progress
@@ -87,7 +88,8 @@ def _session(record: Recorded, given: argparse.Namespace) -> Session:
         torch.set_num_threads(threads)  # it may change the last bits
     dtype = given.dtype or str(record.machine.get("dtype", "auto"))
     passes = [name for name in PASSES if name in record.passes]
-    return Session(device, dtype, Progress(sys.stderr), passes, cache=None)
+    savings = [saving for saving in record.savings if saving.rung in RUNGS]
+    return Session(device, dtype, Progress(sys.stderr), passes, cache=None, savings=savings)
 
 
 def _pictures(arguments: Mapping[str, Any]) -> list[Any]:

@@ -23,7 +23,10 @@ def run(given: argparse.Namespace) -> int:
     if isinstance(threads, int):
         torch.set_num_threads(threads)  # it may change the last bits
     machine = {name: str(record.machine[name]) for name in ("device", "dtype")}
-    settings = argparse.Namespace(**machine, profile=False, cache=None, explain=False)
+    settings = argparse.Namespace(
+        **machine, profile=False, cache=None, explain=False, memory="auto"
+    )
     checkpoint = Checkpoint(given.checkpoint, every, resuming=True)
     passes = [name for name in PASSES if name in record.passes]
-    return execute(recorded_graph(record), record.inputs, settings, checkpoint, passes)
+    savings = record.savings
+    return execute(recorded_graph(record), record.inputs, settings, checkpoint, passes, savings)

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("-h", "--help", action="store_true")
     option("--device", default="auto")
     option("--dtype", default="auto")
+    option("--memory", default="auto", metavar="SIZE")
     option("--profile", action="store_true")
     option("--cache", type=Path, metavar="DIR")
     option("--explain", action="store_true")

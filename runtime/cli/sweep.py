@@ -64,7 +64,7 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
 def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> Iterator[Outcome]:
     job = make_job(given, graph)
     if given.on == "here":
-        return map(Run(Session(given.device, given.dtype), graph), rows)
+        return map(Run(Session(given.device, given.dtype, memory=given.memory), graph), rows)
     if processes := re.fullmatch(r"local:([1-9]\d*)", given.on):
         from ..sweep.processes import ProcessWorker, wait_for_processes
 

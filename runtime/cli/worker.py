@@ -26,6 +26,7 @@ class Job:
     nodes: tuple[str, ...]
     device: str
     dtype: str
+    memory: str
     offline: bool
     versions: dict[str, str]
     contents: tuple[bytes, ...] = ()
@@ -33,8 +34,7 @@ class Job:
     def __call__(self, number: int) -> "Run":
         """Become a worker: register the nodes, load the graph, open a session.
 
-        Where there are several GPUs, workers take them in turn. Raises RuntimeError where the
-        versions differ.
+        Raises RuntimeError where the versions differ.
         """
         if (here := versions()) != self.versions:
             raise RuntimeError(f"this worker has {here}, the sweep was started by {self.versions}")
@@ -45,7 +45,11 @@ class Job:
             for path, content in zip(nodes, self.contents, strict=True):
                 Path(path).write_bytes(content)
         prepare(argparse.Namespace(nodes=nodes, offline=self.offline))
-        return Run(Session(_share(self.device, number), self.dtype), load_bundle(self.graph))
+        return Run(self.session(number), load_bundle(self.graph))
+
+    def session(self, number: int) -> Session:
+        """Open the session of a worker; where there are several GPUs, workers take them in turn."""
+        return Session(_share(self.device, number), self.dtype, memory=self.memory)
 
     def travelling(self) -> "Job":
         """Let the files of nodes travel along; checkpoints and pictures do not."""
@@ -66,7 +70,7 @@ class Run:
 
 def make_job(given: argparse.Namespace, graph: Graph) -> Job:
     """Describe what a worker needs."""
-    machine = (given.device, given.dtype, given.offline, versions())
+    machine = (given.device, given.dtype, given.memory, given.offline, versions())
     return Job(graph.files, tuple(given.nodes), *machine)
 
 

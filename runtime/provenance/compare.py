@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graph import Block, Call, Finding, Graph, GraphError, GraphText, ListOf, Literal, Value
 
+from ..memory.rungs import Saving
 from .record import FORMAT
 
 
@@ -32,6 +33,7 @@ class Recorded(BaseModel):
     files: list[FileFact] = []
     nodes: dict[str, str | None] = {}
     passes: list[str] = []
+    savings: list[Saving] = []
     machine: dict[str, Any] = {}
     versions: dict[str, str] = {}
     block: str = ""
@@ -70,6 +72,7 @@ def drift(then: Recorded, now: Recorded) -> list[str]:
         *changes(*files),
         *changes(*nodes),
         *changes({"passes": then.passes}, {"passes": now.passes}),
+        *changes({"savings": then.savings}, {"savings": now.savings}),
         *changes(then.machine, now.machine),
         *changes(then.versions, now.versions),
     ]

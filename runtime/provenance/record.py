@@ -25,6 +25,7 @@ from ..content.canonical import NotCanonical, digest
 from ..content.files import Files, readers
 from ..content.versions import code_of, is_ours, library_versions, machine_facts
 from ..errors import brief
+from ..memory.rungs import Saving
 
 FORMAT = 1
 Record = dict[str, Any]
@@ -46,10 +47,11 @@ class Provenance:
         device: torch.device,
         dtype: torch.dtype,
         passes: Sequence[str],
+        savings: Sequence[Saving],
         files: Files,
     ) -> None:
         self.graph, self.plan, self.inputs, self.passes = graph, plan, inputs, list(passes)
-        self.machine = device, dtype
+        self.machine, self.savings = (device, dtype), savings
         self.sources: dict[str, tuple[Source, ...]] = {}
         self.saved = Counter[str]()
         self.common: Record | None = None
@@ -80,6 +82,7 @@ class Provenance:
             "files": file_facts(self.sources),
             "nodes": _own_nodes(self.plan.blocks),
             "passes": self.passes,
+            "savings": self.savings,
             "machine": machine_facts(*self.machine),
             "versions": library_versions(),
         }

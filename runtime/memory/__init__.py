@@ -1,0 +1,1 @@
+"""How a run holds no more than there is room for: measures in a stated order, each a pass."""

@@ -1,0 +1,61 @@
+"""Climbs the rungs of `RUNGS` until a plan fits: by its estimate, before it runs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from graph import Graph
+
+from .room import size_words
+from .rungs import RUNGS, Saving
+
+Needs = Mapping[str, int]
+"""The bytes that are held while each call of a plan is made, by its name."""
+
+
+class Spared(NamedTuple):
+    """A plan after measures were taken, and these, each with what it brought, in words."""
+
+    plan: Graph
+    savings: tuple[Saving, ...]
+    brought: tuple[str, ...]
+
+
+@dataclass
+class DoesNotFit(Exception):
+    """No measure is left: the call that needs most, its bytes, and what was done till then."""
+
+    call: str
+    need: int
+    spared: Spared
+
+
+def with_savings(plan: Graph, savings: Iterable[Saving]) -> Graph:
+    """Take measures that are known; raises KeyError for one that there is not."""
+    for saving in savings:
+        plan = RUNGS[saving.rung].apply(plan, saving.call)
+    return plan
+
+
+def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
+    """Take the measures that a plan needs to hold no more than there is room for, and no other.
+
+    The call that needs most is looked at first. Of the measures that lower its need the first is
+    taken, and all calls are estimated anew. Raises DoesNotFit.
+    """
+    spared, needs = Spared(plan, (), ()), needs_of(plan)
+    while (need := max(needs.values(), default=0)) > room:
+        call = max(needs, key=lambda name: needs[name])
+        for rung in RUNGS:
+            lower = RUNGS[rung].apply(spared.plan, call)
+            if lower is spared.plan:
+                continue
+            found = needs_of(lower)
+            if found[call] < need:
+                words = f"{RUNGS[rung].words}, {size_words(need)} → {size_words(found[call])}"
+                taken = (*spared.savings, Saving(rung, call))
+                spared, needs = Spared(lower, taken, (*spared.brought, f"{call} {words}")), found
+                break
+        else:
+            raise DoesNotFit(call, need, spared)
+    return spared

@@ -1,0 +1,165 @@
+"""A run holds no more than there is room for: which measures are taken, what they change, what is said."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import nodes  # noqa: F401
+from graph import Graph, GraphError, Literal, Registry, calls_of, load, load_text, node_types
+from nodes.image import vae_decode
+from nodes.kinds import Device, Latents
+from nodes.load import load_vae
+from nodes.metadata import read_record
+from runtime import MemorySpared, Session
+from runtime.cli import main
+from runtime.memory.ladder import DoesNotFit, Saving, climb, with_savings
+from runtime.memory.room import parse_bytes
+
+OWN = Registry()
+OWN.types.own.update(node_types())
+CPU = torch.device("cpu")
+
+
+@OWN.node
+def waves(side: int, device: Device) -> Latents:
+    """Make latents that differ everywhere."""
+    ramp = torch.linspace(-3, 3, side, device=device)
+    return torch.stack([(ramp[:, None] * k + ramp).sin() for k in range(1, 5)])[None]
+
+
+DECODE = """\
+inputs: {output: x.png}
+nodes:
+  vae: {node: load_vae, model: emoji-64}
+  latents: {node: waves, side: 72}
+  image: {node: vae_decode, vae: $vae, latents: $latents, tile: null}
+  saved: {node: save_image, image: $image, path: $output}
+outputs: {image: $image}
+"""
+
+
+def decoding() -> Graph:
+    return load_text(DECODE, "decode.yaml", OWN)
+
+
+def decoded(tile: int | None) -> Tensor:
+    with torch.inference_mode():
+        return vae_decode(load_vae("emoji-64", CPU, torch.float32), waves(72, CPU), tile)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("6GB", 6 * 10**9), ("6.5 GiB", 13 * 2**29), ("800M", 8 * 10**8), ("800mib", 800 * 2**20),
+        ("1TB", 10**12), ("12", 12), ("12B", 12), ("0.5k", 500),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "six", "6XB", "-1GB", "6iB", "GB", "1e9"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no size of memory: write 6GB, 6\.5GiB or 800MB"):
+        parse_bytes(text)
+
+
+def test_no_memory_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="'0GB' is no size of memory: a run needs some"):
+        Session("cpu", memory="0GB")
+
+
+@pytest.mark.parametrize(
+    ("given", "rung", "becomes"),
+    [
+        (None, "tiles", 512), (1024, "tiles", 512), (512, "tiles", None), (256, "tiles", None),
+        (512, "small tiles", 256), (None, "small tiles", 256),
+    ],
+)  # fmt: skip
+def test_tiles_become_smaller_and_never_larger(
+    given: int | None, rung: str, becomes: int | None
+) -> None:
+    plan = load_text(DECODE.replace("null", str(given or "null")), "decode.yaml", OWN)
+    tiled = with_savings(plan, [Saving(rung, "image")])
+    if becomes is None:
+        assert tiled is plan
+    else:
+        found = next(call for call in calls_of(tiled.blocks) if call.name == "image")
+        assert found.arguments["tile"] == Literal(becomes)
+    assert with_savings(plan, [Saving(rung, "latents")]) is plan
+
+
+def test_a_decode_that_does_not_fit_is_made_in_tiles(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, MemorySpared):
+            told.append(event.words)
+
+    output = tmp_path / "x.png"
+    session = Session("cpu", "float32", listen, memory="33MB")
+    image = session(decoding(), output=str(output))["image"]
+    assert told == ["image in small tiles, 0.0362 GB → 0.0315 GB"]
+    assert torch.equal(image, decoded(256))
+    difference = (image - decoded(None)).square().mean().sqrt()
+    assert 0 < difference < 7 / 255
+    record = read_record(output)
+    assert record is not None
+    assert record["savings"] == [["small tiles", "image"]]
+
+
+def test_what_fits_is_left_as_it_is(tmp_path: Path) -> None:
+    told: list[object] = []
+    session = Session("cpu", "float32", told.append, memory="50MB")
+    image = session(decoding(), output=str(tmp_path / "x.png"))["image"]
+    assert torch.equal(image, decoded(None))
+    assert not any(isinstance(event, MemorySpared) for event in told)
+
+
+def test_what_cannot_fit_is_refused_with_what_was_tried() -> None:
+    with pytest.raises(GraphError) as caught:
+        Session("cpu", "float32", memory="20MB")(decoding())
+    assert str(caught.value) == (
+        "decode.yaml:5:3: 'image' (vae_decode) needs 0.0315 GB in float32, and cpu has 0.02 GB for "
+        "it; weights: vae 0.00273 GB\n"
+        "    image: {node: vae_decode, vae: $vae, latents: $latents, tile: null}\n"
+        "    ^\n"
+        "  help: tried: image in small tiles, 0.0362 GB → 0.0315 GB; --dtype bfloat16 halves it"
+    )
+
+
+def test_the_call_that_needs_most_is_spared_first() -> None:
+    """The needs of calls are made up, and what measures bring."""
+    plan = load("sd15")
+    needs = {"image": 9, "denoise/cond": 5}
+
+    def needs_of(plan: Graph) -> dict[str, int]:
+        tile = next(c for c in calls_of(plan.blocks) if c.name == "image").arguments.get("tile")
+        return needs | ({"image": {512: 9, 256: 4}[tile.value]} if tile else {})
+
+    spared = climb(plan, needs_of, 5)
+    assert spared.savings == (Saving("small tiles", "image"),)
+    with pytest.raises(DoesNotFit) as caught:
+        climb(plan, needs_of, 4)
+    assert (caught.value.call, caught.value.need) == ("denoise/cond", 5)
+
+
+def test_a_picture_in_tiles_is_replayed_in_tiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, output = tmp_path / "decode.yaml", tmp_path / "x.png"
+    graph.write_text(
+        DECODE.replace("node: waves, side: 72", "node: vae_encode, vae: $vae, image: $made")
+        .replace(
+            "nodes:", "nodes:\n  made: {node: resize_image, image: $read, width: 288, height: 288}"
+        )
+        .replace("nodes:", "nodes:\n  read: {node: load_image, path: docs/images/demo.png}")
+    )
+    given = ["--device", "cpu", "--dtype", "float32", "--memory", "33MB", f"output={output}"]
+    assert main([str(graph), *given]) == 0
+    assert "image in small tiles, " in capsys.readouterr().err
+    assert main(["replay", str(output)]) == 0
+    assert main([str(graph), "--memory", "lots"]) == 2
+    assert "'lots' is no size of memory: write 6GB, 6.5GiB or 800MB" in capsys.readouterr().err

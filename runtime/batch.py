@@ -4,7 +4,7 @@ Such a node's tensors have pictures along their first axis, one for each picture
 all; a tensor without axes is no picture's. Tuples hold such tensors.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, cast
 
@@ -31,17 +31,33 @@ def stack(values: list[Any]) -> Any:
     return _map(_stack, *values)
 
 
+def given(value: Any) -> Any:
+    """Give what another call made."""
+    return value
+
+
 def call_together(
     function: Callable[..., Any],
-    names: Collection[str],
+    names: Sequence[str],
     differing: Collection[str],
+    /,
+    when: Sequence[bool] | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Call a function once for several calls, and give the value of each by its name.
 
     `differing` arguments are stacked, the others are those of all calls. Where shapes do not allow
-    it, the calls are made one by one.
+    it, the calls are made one by one. With `when`, only those are made whose flag holds.
     """
+    chosen = [number for number in range(len(names)) if when is None or when[number]]
+    if not chosen:
+        return {}
+    if len(chosen) < len(names):
+        names = [names[number] for number in chosen]
+        arguments |= {
+            name: stack([_of_call(arguments[name], number) for number in chosen])
+            for name in differing
+        }
     pictures = _pictures(arguments, differing)
     if pictures is None:
         values = [
@@ -87,11 +103,11 @@ def _pictures(arguments: dict[str, Any], differing: Collection[str]) -> int | No
 def _of_one_call(
     arguments: dict[str, Any], differing: Collection[str], number: int
 ) -> dict[str, Any]:
-    own = {name: arguments[name] for name in differing}
-    return arguments | {
-        name: value[number] if isinstance(value, Apart) else _map(itemgetter(number), value)
-        for name, value in own.items()
-    }
+    return arguments | {name: _of_call(arguments[name], number) for name in differing}
+
+
+def _of_call(stacked: Any, number: int) -> Any:
+    return stacked[number] if isinstance(stacked, Apart) else _map(itemgetter(number), stacked)
 
 
 def _stack(*tensors: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ class _Check:
     def call(self, call: Call, values: Mapping[str, Any], times: int) -> Any:
         """Call a node whether or not its `when` holds, for it may hold at another step."""
         arguments = arguments_of(call, values, self.machine)
+        arguments.pop("when", None)  # that of several calls in one
         # A device that the graph names would have its weights read.
         arguments |= {
             name: self.machine["device"]

@@ -1,18 +1,21 @@
 """A loop's body recorded and replayed. What is special to CUDA is one function; here its twin, which
 does the work again on the same fixed tensors, stands in for it."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from graph import Registry, load_text
+from graph import Kind, Registry, load_text
 from runtime import CaptureRefused, NodeStarted, StepFinished
 from runtime.capture import MOST, Captured, NotCaptured, check_equal, record_on_cuda
 from runtime.evaluate import evaluate
+from runtime.plan import make_plan
 
 registry = Registry()
+Sample = Annotated[Tensor, Kind("sample", "B C")]
+Told = Annotated[Tensor, Kind("told", "B N")]
 node = registry.node
 
 
@@ -73,6 +76,30 @@ def sample_of(state: State) -> Tensor:
 def is_small(state: State) -> bool:
     """Tell."""
     return bool(state.sample.abs().max() < 0.5)
+
+
+@node(batched=True)
+def network(sample: Sample, text: Told) -> Sample:
+    """Predict."""
+    return sample * text.mean(dim=1, keepdim=True)
+
+
+@node
+def batch(rows: int) -> Sample:
+    """Begin."""
+    return torch.arange(6.0).reshape(rows, -1)
+
+
+@node
+def told(words: float) -> Told:
+    """Tell."""
+    return torch.full((1, 3), words)
+
+
+@node
+def guide(cond: Sample, uncond: Sample) -> Sample:
+    """Guide."""
+    return torch.lerp(uncond, cond, 1.5)
 
 
 @node(effect=True)
@@ -156,6 +183,31 @@ def test_a_loop_that_needs_the_host_runs_plainly_and_says_why(source, reason):
     assert torch.equal(plain["sample"], replayed["sample"])
     refused = [event for event in events if isinstance(event, CaptureRefused)]
     assert [(event.loop.name, event.reason) for event in refused] == [("loop", reason)]
+
+
+def test_an_interval_of_guidance_has_a_recording_inside_it_and_one_outside():
+    source = """
+nodes:
+  start: {node: batch, rows: 2}
+  yes: {node: told, words: 0.5}
+  no: {node: told, words: 0.25}
+  flags: {node: flags, count: 6}
+  loop:
+    for: {here: $flags}
+    carry: {sample: {from: $start, then: $next}}
+    nodes:
+      cond: {node: network, sample: $sample, text: $yes}
+      uncond: {node: network, sample: $sample, text: $no, when: $here, else: $cond}
+      next: {node: guide, cond: $cond, uncond: $uncond}
+outputs: {sample: $loop.sample}
+"""
+    plain, _ = run(source)
+    twin, events = Twin(), []
+    plan = make_plan(load_text(source, "graph", registry), {})
+    replayed = evaluate(plan, {}, {}, events.append, record=twin)
+    assert torch.equal(plain["sample"], replayed["sample"])
+    assert (twin.recorded, twin.replayed) == (2, 6)
+    assert not any(isinstance(event, CaptureRefused) for event in events)
 
 
 def test_steps_that_all_differ_are_run_plainly_from_then_on():

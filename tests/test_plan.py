@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graph import Kind, Registry, bind, load_text
-from runtime import NodeStarted, Session
+from runtime import NodeFinished, NodeStarted, Session
 from runtime.plan import PASSES, make_plan
 
 registry = Registry()
@@ -72,6 +72,18 @@ def ignore(scale: float, count: int, longer: int, flag: bool) -> int:
 def join(texts: list[Text]) -> Text:
     """Join."""
     return torch.cat(texts)
+
+
+@node
+def extra_of(two: Two | None) -> Extra | None:
+    """Take the extra of what is there."""
+    return two and two.extra
+
+
+@node
+def is_small(sample: Sample) -> bool:
+    """Tell."""
+    return bool(sample.abs().max() < 1)
 
 
 @node(effect=True)
@@ -180,6 +192,56 @@ def test_twins_that_may_be_left_out_are_left_out_together(flag):
       next: {node: add, a: $more, b: $uncond}
 """
     assert ("loop/cond+uncond" in both(body, "twins", flag=flag)) == flag
+
+
+INTERVAL = """
+      cond: {node: network, sample: $sample, time: $time, text: $yes}
+      uncond: {node: network, sample: $sample, time: $time, text: $no, when: $here, else: $cond}
+      next: {node: guide, cond: $cond, uncond: $uncond}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "made"),
+    [
+        (INTERVAL, [("cond", "uncond"), ("cond",), ("cond", "uncond")]),
+        (INTERVAL.replace("text: $yes}", "text: $yes, when: $late, else: $sample}"),
+         [("uncond",), (), ("cond", "uncond")]),
+        (INTERVAL.replace("$no,", "$no, extra: $more,").replace("$yes}", "$yes, extra: $extra.extra}")
+         + """
+      extra: {node: encoder, sample: $sample, text: $no}
+      less: {node: encoder, sample: $sample, text: $no, when: $here}
+      more: {node: extra_of, two: $less}
+""", [("cond", "uncond"), ("cond",), ("cond", "uncond")]),
+    ],
+    ids=["one flag", "two flags", "not there where it is not asked"],
+)  # fmt: skip
+def test_a_twin_that_has_a_flag_runs_with_the_others_where_it_holds(body, made):
+    source = LOOP.format(body=body).replace(
+        "{time: [0.5, 0.25, 2.0]}",
+        "{time: [0.5, 0.25, 2.0], here: [true, false, true], late: [false, false, true]}",
+    )
+    plain, _ = run(source, ())
+    together = []
+
+    def listen(event):
+        if isinstance(event, NodeFinished) and event.call.name == "loop/cond+uncond":
+            together.append(tuple(name.removeprefix("loop/") for name in event.value))
+
+    graph = load_text(source, "graph", registry)
+    planned = Session("cpu", "float32", listen, ("twins",))(graph)["sample"]
+    assert torch.allclose(plain, planned, rtol=1e-6, atol=0)
+    assert together == made
+
+
+def test_a_flag_that_needs_a_twin_keeps_them_apart():
+    called = both("""
+      one: {node: network, sample: $sample, time: $time, text: $yes}
+      small: {node: is_small, sample: $one}
+      two: {node: network, sample: $sample, time: $time, text: $no, when: $small, else: $one}
+      next: {node: guide, cond: $one, uncond: $two}
+""", "twins")  # fmt: skip
+    assert not any("+" in name for name in called)
 
 
 def test_what_a_loop_does_not_change_is_done_in_front_of_it():

@@ -170,11 +170,10 @@ def build_network(
 def _filled(
     network: Network, found: Component, device: torch.device, dtype: torch.dtype
 ) -> Network:
-    if device.type == "meta":
-        network.to(dtype).eval().requires_grad_(False)
-    else:
+    network.to(dtype).eval().requires_grad_(False)
+    if device.type != "meta":
         later = packable(network) if device.type == "cpu" else ()
-        pack(network, load_weights(network, found.tensors, device, dtype, later))
+        pack(network, load_weights(network, found.tensors, device, later))
     return came_from_component(network, found)
 
 

@@ -80,7 +80,7 @@ def apply_lora(model: Changed, lora: LoRA, weight: Weight = 1.0) -> Changed:
         clip = model.clip
         part = "text_encoder" if clip.text_projection is None else "text_encoder_2"
         names = layer_names(_layers(clip))
-        return replace(model, clip=_merged(clip, lora, part, names, weight))
+        return replace(model, network=_merged(clip, lora, part, names, weight))
     config: Mapping[str, Any] = vars(model.config)
     original = unet_names(config) if isinstance(model, UNet2DConditionModel) else []
     return _merged(model, lora, "unet", layer_names(_layers(model), original), weight)

@@ -56,9 +56,8 @@ def tokenize_weighted(
     BREAK starts a new chunk. A chunk of CLIP has 75 tokens between its begin and its end; the
     prompts of one call get equally many.
     """
-    room = tokenizer.length - 2
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    found = [_chunks(tokenizer, parse_weights(one), room) for one in prompts]
+    found = [_chunks(tokenizer, parse_weights(one)) for one in prompts]
     most = max(map(len, found))
     chunks = [chunk for one in found for chunk in [*one, *[[]] * (most - len(one))]]
     tokens, weights = (
@@ -68,9 +67,10 @@ def tokenize_weighted(
     return WeightedTokens(tokens, weights, torch.tensor(tokenizer.framed([]), device=device))
 
 
-def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]], room: int) -> list[Chunk]:
-    """Cut every part of a prompt into chunks of at most `room` tokens; an empty part has one."""
+def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]]) -> list[Chunk]:
+    """Cut every part of a prompt into chunks that can be read; an empty part has one."""
     chunks: list[Chunk] = []
+    room = tokenizer.room
     for part in parts:
         found: Chunk = []
         for piece in part:
@@ -82,7 +82,7 @@ def _chunks(tokenizer: Tokenizer, parts: Sequence[Sequence[Piece]], room: int) -
 def _framed(tokenizer: Tokenizer, chunk: Chunk) -> tuple[list[int], list[float]]:
     """Put a chunk between its begin and its end, and pad it; neither has a weight."""
     tokens = tokenizer.framed([number for number, _ in chunk])
-    weights = [1.0, *(weight for _, weight in chunk)]
+    weights = [1.0] * len(tokenizer.begin) + [weight for _, weight in chunk]
     return tokens, weights + [1.0] * (len(tokens) - len(weights))
 
 

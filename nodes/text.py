@@ -13,6 +13,7 @@ from graph import came_from, node
 from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
 from .load import Digest, Model, build_network, came_from_component, find_part, part_files
 from .models import CLIPTextModel
+from .other_text import OtherTextModel, load_other_text_model
 from .weights import StoredTensor, Tokenizer, find_tokenizer, read_tokenizer
 
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -25,7 +26,15 @@ ClipSkip = Annotated[
 class TextEncoder:
     """Reads tokens."""
 
-    clip: CLIPTextModel
+    network: CLIPTextModel | OtherTextModel
+
+    @property
+    def clip(self) -> CLIPTextModel:
+        """The network, where it is CLIP's; raises ValueError where it is another."""
+        if not isinstance(self.network, CLIPTextModel):
+            kind = type(self.network.network).__name__
+            raise ValueError(f"this is for CLIP's text encoders alone, `encoder` is {kind}")
+        return self.network
 
 
 class EncodedText(NamedTuple):
@@ -39,7 +48,7 @@ class EncodedText(NamedTuple):
 def load_tokenizer(
     model: Model, subfolder: str = "tokenizer", revision: str | None = None
 ) -> Tokenizer:
-    """Load the tokenizer of CLIP."""
+    """Load the tokenizer of a text encoder."""
     files = find_tokenizer(model, subfolder, revision)
     return came_from(read_tokenizer(model, subfolder, files), *files)
 
@@ -54,12 +63,14 @@ def load_text_encoder(
     variant: str | None = None,
     sha256: Digest = None,
 ) -> TextEncoder:
-    """Load the text encoder of CLIP (arXiv:2103.00020), with a projection if its config has it."""
+    """Load the text encoder of CLIP (arXiv:2103.00020), or any other that transformers has.
+
+    Those other ones, such as T5 (arXiv:1910.10683), are read with by `encode_text`.
+    """
     found = find_part(model, subfolder, revision, variant, sha256, device)
     name = str((found.config.get("architectures") or [ENCODERS[0]])[0])
     if name not in ENCODERS:
-        expected = " or ".join(ENCODERS)
-        raise ValueError(f"'{model}' has a {name} in {subfolder}, expected {expected}")
+        return came_from_component(TextEncoder(load_other_text_model(found, device, dtype)), found)
     found = replace(found, tensors=_with_prefix(found.tensors))
     clip = build_network(CLIPTextModel.from_config, found, device, dtype)
     return came_from_component(TextEncoder(clip), found)
@@ -89,7 +100,8 @@ def tokenize(
 @node
 def encode_text(encoder: TextEncoder, tokens: Tokens, clip_skip: ClipSkip = None) -> TextEmbedding:
     """Read the tokens as Stable Diffusion 1 and 2 do: hidden states after the final layer norm."""
-    return encoder.clip.normalised(_layer(encoder.clip(tokens), (clip_skip or 0) + 1))  # B N D
+    network = encoder.network
+    return network.normalised(_layer(network(tokens), (clip_skip or 0) + 1))  # B N D
 
 
 @node

@@ -96,5 +96,5 @@ def add_word(tokenizer: Tokenizer, encoder: TextEncoder, learned: TextualInversi
     longer = nn.Embedding.from_pretrained(torch.cat((embedding.weight, vectors)))
     clip = with_layers(encoder.clip, {"text_model.embeddings.token_embedding": longer})
     # Old configs do not say where a text ends, but look for the largest number, the new word's.
-    clip.config = replace(clip.config, eos_token_id=tokenizer.end)
-    return ExtendedText(extended, replace(encoder, clip=clip))
+    clip.config = replace(clip.config, eos_token_id=tokenizer.end[0])
+    return ExtendedText(extended, replace(encoder, network=clip))

@@ -308,3 +308,23 @@ def test_configs_that_do_not_fit_the_file_are_told(tmp_path):
     save_file(tensors, tmp_path / "two.safetensors", metadata)
     with pytest.raises(ValueError, match=r"does not fit the configs in its metadata: unet: missing out\.2\.bias"):  # fmt: skip
         open_checkpoint(str(tmp_path / "two.safetensors"))
+
+
+def test_a_vocabulary_that_is_no_text_is_named_as_left_out(tiny_stable_diffusion, tmp_path):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_stable_diffusion, folder)
+    (folder / "tokenizer" / "spiece.model").write_bytes(b"\x00\xff")
+    report = convert(str(folder), tmp_path / "converted")
+    assert report.splitlines()[-1] == "left out: tokenizer/spiece.model"
+
+
+def test_only_clip_has_names_in_a_single_file(tiny_stable_diffusion, tmp_path):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_stable_diffusion, folder)
+    path = folder / "text_encoder" / "config.json"
+    config = json.loads(path.read_text())
+    other = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu"}
+    path.write_text(json.dumps(config | other))
+    message = "there are no names for text_encoder (bert) in an original single file"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        convert(str(folder), tmp_path / "one.safetensors")

@@ -98,7 +98,7 @@ def test_what_a_packed_weight_had_mapped_is_given_back():
     }  # fmt: skip
     with torch.device("meta"):
         network = nn.Sequential(nn.Conv2d(4, 8, 3))
-    pack(network, load_weights(network, stored, torch.device("cpu"), torch.float32))
+    pack(network, load_weights(network, stored, torch.device("cpu")))
     assert released == []
     x = torch.randn(1, 4, 8, 8)
     with torch.no_grad():
@@ -119,9 +119,9 @@ def test_a_weight_stays_in_its_file_until_it_is_packed():
         return StoredTensor(Path("x"), tuple(weights[name].shape), torch.float32, read)
 
     with torch.device("meta"):
-        network = nn.Sequential(nn.Conv2d(4, 8, 3))
+        network = nn.Sequential(nn.Conv2d(4, 8, 3)).bfloat16()
     tensors = {name: stored(name) for name in weights}
-    readers = load_weights(network, tensors, torch.device("cpu"), torch.bfloat16, packable(network))
+    readers = load_weights(network, tensors, torch.device("cpu"), packable(network))
     pack(network, readers)
     assert reads == ["0.bias"]
     assert torch.equal(network[0].weight, weights["0.weight"].bfloat16())

@@ -123,8 +123,8 @@ def test_a_long_prompt_loses_no_token(tiny):
     found = prompt.tokenize_weighted(tiny[0], words, CPU)
     chunks = found.tokens[0].tolist()
     assert all(len(chunk) == tokenizer.length for chunk in chunks)
-    assert all(chunk[0] == tokenizer.begin and tokenizer.end in chunk for chunk in chunks)
-    inside = [chunk[1 : chunk.index(tokenizer.end)] for chunk in chunks]
+    assert all(chunk[0] == tokenizer.begin[0] and tokenizer.end[0] in chunk for chunk in chunks)
+    inside = [chunk[1 : chunk.index(tokenizer.end[0])] for chunk in chunks]
     assert [len(chunk) for chunk in inside[:-1]] == [ROOM] * (len(inside) - 1)
     assert [token for chunk in inside for token in chunk] == expected
 

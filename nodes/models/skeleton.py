@@ -32,6 +32,7 @@ class Skeleton(TorchFunctionMode):
     ) -> Any:
         if func in _FILL:
             return None
-        if func in _MAKE:
-            return func(*args, **{**(kwargs or {}), "device": "meta"})
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in _MAKE and given.get("dtype") is not torch.long:  # which counts, and is no weight
+            return func(*args, **{**given, "device": "meta"})
+        return func(*args, **given)

@@ -13,7 +13,7 @@ class Checkpoint:
 
     `metadata` is what its files say of themselves, such as `modelspec.title`. `families` names
     those that a single file may be of, first the one that it is taken for; `unused` the tensors
-    of the file that are in none of its networks.
+    that are in none of its networks, and vocabularies that are no text.
     """
 
     components: Mapping[str, Component]

@@ -132,7 +132,8 @@ def prefixes(configs: Mapping[str, Config]) -> dict[str, str]:
 def has_original_names(part: str, config: Config) -> bool:
     """Say whether a part is of a kind that original single files hold."""
     if part in _TEXT_ENCODERS:
-        return config.get("hidden_act") in ("gelu", "quick_gelu")
+        kind = (config.get("architectures") or ["CLIPTextModel"])[0]
+        return kind.startswith("CLIPText") and config.get("hidden_act") in ("gelu", "quick_gelu")
     return part in PARTS and config.get("_class_name") == _CLASSES[part]
 
 

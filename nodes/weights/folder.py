@@ -9,17 +9,19 @@ from pathlib import Path
 from .checkpoint import Checkpoint
 from .clip_vocabulary import clip_merges, clip_vocabulary
 from .find import find_component, find_file, find_files
+from .other_tokenizer import SENTENCEPIECE, VOCABULARIES, read_other_tokenizer
 from .single_file import find_single_file, read_single_file
 from .stored import read_metadata
-from .tokenizer import TOKENIZER_FILES, Tokenizer, Vocabulary, make_tokenizer
+from .tokenizer import CLIP, TOKENIZER_FILES, Tokenizer, Vocabulary, make_tokenizer, parse_file
 
 _SMALL_FILES = (
     "config.json",
     "scheduler_config.json",
     "preprocessor_config.json",
     *TOKENIZER_FILES,
+    "vocab.txt",
 )
-INDEX = "model_index.json"
+INDEX, CONFIG = "model_index.json", "tokenizer_config.json"
 
 # What a network is called in a folder when it is there alone.
 _PARTS = {
@@ -51,7 +53,9 @@ def open_checkpoint(
     metadata: dict[str, str] = {}
     for file in {tensor.file for it in components.values() for tensor in it.tensors.values()}:
         metadata |= read_metadata(file)
-    return Checkpoint(components, files, metadata)
+    places = {f"{path.split('/')[0]}/{name}" for path in files for name in SENTENCEPIECE}
+    binary = sorted(place for place in places if find_file(model, place, revision))
+    return Checkpoint(components, files, metadata, unused=tuple(binary))
 
 
 def small_files(model: str, revision: str | None = None) -> dict[str, str]:
@@ -86,7 +90,8 @@ def _in_root(model: str, part: str, name: str, revision: str | None) -> Path | N
 def find_tokenizer(model: str, subfolder: str, revision: str | None = None) -> list[Path]:
     """Find the files that a tokenizer is in; raises FileNotFoundError if there is none of them."""
     single = find_single_file(model)
-    return [single] if single else find_files(model, subfolder, TOKENIZER_FILES, revision)
+    names = dict.fromkeys((*TOKENIZER_FILES, *VOCABULARIES))
+    return [single] if single else find_files(model, subfolder, list(names), revision)
 
 
 def read_tokenizer(model: str, subfolder: str, files: list[Path]) -> Tokenizer:
@@ -95,7 +100,8 @@ def read_tokenizer(model: str, subfolder: str, files: list[Path]) -> Tokenizer:
     Raises ValueError for a file that is damaged, or without this tokenizer.
     """
     if find_single_file(model) is None:
-        texts, vocabulary = {file.name: file.read_text(encoding="utf-8") for file in files}, None
+        known = (file for file in files if file.name in TOKENIZER_FILES)
+        texts, vocabulary = {file.name: file.read_text(encoding="utf-8") for file in known}, None
     else:
         start = f"{subfolder}/"
         small = read_single_file(files[0]).files
@@ -104,6 +110,9 @@ def read_tokenizer(model: str, subfolder: str, files: list[Path]) -> Tokenizer:
         if not texts:
             raise ValueError(f"{files[0]} has no {subfolder}")
     try:
+        config = parse_file(CONFIG, texts.get(CONFIG, "{}"))
+        if config.get("tokenizer_class", CLIP[0]) not in CLIP:
+            return read_other_tokenizer(files, config)
         with _uncollected():
             return make_tokenizer(texts, vocabulary)
     except ValueError as error:

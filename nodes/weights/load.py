@@ -23,12 +23,12 @@ def load_weights(
     network: nn.Module,
     tensors: Mapping[str, StoredTensor],
     device: torch.device,
-    dtype: torch.dtype,
     later: Container[str] = (),
 ) -> dict[str, Callable[[], Tensor]]:
-    """Give a network on the meta device its weights, each converted and moved as it is read.
+    """Give a network on the meta device its weights, in the precision that it has there.
 
-    Those named in `later` stay empty; what is given is how to read each of them.
+    Each is converted and moved as it is read. Those named in `later` stay empty; what is given is
+    how to read each of them.
     Raises ValueError with every tensor that is missing, surplus, of another shape or of a kind
     that is no weight; nothing is read then.
     """
@@ -52,7 +52,7 @@ def load_weights(
     network.eval()
     readers: dict[str, Callable[[], Tensor]] = {}
     for name, tensor in stored.items():
-        read = _reader(tensor, expected[name].shape, device, dtype)
+        read = _reader(tensor, expected[name], device)
         if name in later:
             readers[name] = read
         else:
@@ -70,12 +70,10 @@ def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     }
 
 
-def _reader(
-    tensor: StoredTensor, shape: torch.Size, device: torch.device, dtype: torch.dtype
-) -> Callable[[], Tensor]:
+def _reader(tensor: StoredTensor, expected: Tensor, device: torch.device) -> Callable[[], Tensor]:
     def read() -> Tensor:
         mapped = tensor.read()
-        weight = mapped.reshape(shape).to(device, dtype)
+        weight = mapped.reshape(expected.shape).to(device, expected.dtype)
         if weight.data_ptr() != mapped.data_ptr():
             tensor.release()
         else:  # once it is packed, say, nothing lies there any more

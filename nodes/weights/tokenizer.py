@@ -19,6 +19,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+CLIP = ("CLIPTokenizer", "CLIPTokenizerFast")
 LENGTH = 77  # where a file does not say how many tokens a text encoder reads
 END_OF_WORD = "</w>"
 _WORDS = r"<\|(?:start|end)oftext\|>|'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -43,8 +44,8 @@ class Tokenizer:
     """
 
     pieces: Pieces
-    begin: int
-    end: int
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
     pad: int
     length: int = LENGTH
     words: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -53,15 +54,19 @@ class Tokenizer:
         """How many tokens there are."""
         return self.pieces.get_vocab_size()
 
+    @property
+    def room(self) -> int:
+        """How many tokens of a prompt are read."""
+        return self.length - len(self.begin) - len(self.end)
+
     def split(self, prompt: str) -> list[int]:
         """Give the numbers of a prompt's pieces, however many there are."""
         return self.pieces.encode(self._written_out(prompt), add_special_tokens=False).ids
 
     def framed(self, numbers: list[int]) -> list[int]:
         """Put numbers between begin and end, cut and padded to the length that is read."""
-        room = self.length - 2
-        padding = [self.pad] * (room - len(numbers))
-        return [self.begin, *numbers[:room], self.end, *padding]
+        padding = [self.pad] * (self.room - len(numbers))
+        return [*self.begin, *numbers[: self.room], *self.end, *padding]
 
     def with_word(self, word: str, count: int) -> Self:
         """Give a tokenizer with so many tokens more, which stand together for one word.
@@ -88,7 +93,9 @@ def make_tokenizer(files: Mapping[str, str], otherwise: Vocabulary | None = None
 
     Raises ValueError for a file that is damaged or missing.
     """
-    parsed = {name: _parsed(name, text) for name, text in files.items() if name.endswith(".json")}
+    parsed = {
+        name: parse_file(name, text) for name, text in files.items() if name.endswith(".json")
+    }
     vocabulary = _vocabulary(parsed, files.get("merges.txt"), otherwise)
     marks, added = _tokens(parsed)
     try:
@@ -113,10 +120,16 @@ def make_tokenizer(files: Mapping[str, str], otherwise: Vocabulary | None = None
         numbers[marks[name].content] for name in ("bos_token", "eos_token", "pad_token")
     )
     length = parsed.get("tokenizer_config.json", {}).get("model_max_length", LENGTH)
-    return Tokenizer(pieces, begin, end, pad, length if length < 10**6 else LENGTH)
+    return Tokenizer(pieces, (begin,), (end,), pad, read_length(length))
 
 
-def _parsed(name: str, text: str) -> dict[str, Any]:
+def read_length(length: int) -> int:
+    """Read how long texts may be; transformers writes a huge number where it does not know."""
+    return length if length < 10**6 else LENGTH
+
+
+def parse_file(name: str, text: str) -> dict[str, Any]:
+    """Parse one of a tokenizer's files; raises ValueError for one that is no JSON object."""
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -33,7 +33,7 @@ def workers_of(driver: int) -> list[int]:
     import psutil
 
     children = psutil.Process(driver).children(recursive=True)
-    return [child.pid for child in children if "ray::_Actor" in " ".join(child.cmdline())]
+    return [child.pid for child in children if "ray::ThreadWorker" in " ".join(child.cmdline())]
 
 
 def kill_again_and_again(folder: Path, table: Path, kills: int) -> int:

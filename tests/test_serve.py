@@ -17,7 +17,9 @@ from graph import GraphError, Registry, Written, load_text
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 from starlette.testclient import TestClient
 
+from runtime import Session
 from runtime.serve import LIMITS, Queue, make_app, serve_graph
+from runtime.workers import Runner, ThreadWorker
 
 GRAPH = """# Write words that grow.
 inputs: {words: hello, steps: 2, source: , output: words.txt}
@@ -69,7 +71,8 @@ def a_graph():
 
 @pytest.fixture(scope="module")
 def queue():
-    made = Queue("cpu", "float32", room=2)
+    runner = Runner(Session("cpu", "float32"), {"words": a_graph()}, watched=True)
+    made = Queue(1, lambda number: ThreadWorker(lambda _: runner, number), room=2)
     yield made
     gate.set()
     made.close()

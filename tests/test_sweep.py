@@ -1,28 +1,31 @@
 """Sweeps: the rows, the workers, the folder, the page, and the command that joins them."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 
-from graph import GraphError, Registry, Written, load_text
+from graph import GraphError, Registry, Written, load_text, node_types
 from runtime.cli import main
+from runtime.cli.worker import make_job
+from runtime.content.versions import code_of
 from runtime.sweep import (
-    Outcome,
     Row,
     SweepFolder,
-    WorkerDied,
     in_order_of_cost,
     read_rows,
     shard,
     spread,
 )
 from runtime.sweep.page import contact_page
+from runtime.workers import Outcome, Task, WorkerDied
 
 WrittenPath = Annotated[str, Written()]
 ROOT = Path(__file__).parent.parent
@@ -151,56 +154,60 @@ def test_what_has_few_values_changes_least_often():
 
 
 class FakeWorker:
-    """Dies of the rows that `deadly` names, as often as it says."""
+    """Dies of the tasks that `deadly` names, as often as it says."""
 
-    def __init__(self, number: int, deadly: dict[int, int]) -> None:
+    def __init__(self, number: int, deadly: dict[str, int]) -> None:
         self.number = number
         self.deadly = deadly
-        self.row = None
+        self.task = None
         self.stopped = False
 
-    def send(self, row):
-        self.row = row
+    def send(self, tasks):
+        [self.task] = tasks
 
     def receive(self):
-        if self.row is None:
+        if self.task is None:
             return None
-        if self.deadly.get(self.row.number, 0) > 0:
-            self.deadly[self.row.number] -= 1
+        if self.deadly.get(self.task.id, 0) > 0:
+            self.deadly[self.task.id] -= 1
             raise WorkerDied
-        return Outcome(self.row, {}, 0.0)
+        return (Outcome(self.task.id, "done", 0.0),)
 
     def stop(self):
         self.stopped = True
 
 
+def tasks(count: int) -> list[Task]:
+    return [Task(str(number), "words", {}) for number in range(count)]
+
+
 def test_a_row_whose_worker_dies_is_tried_again_but_not_for_ever():
-    rows = [Row(number, str(number), {}) for number in range(20)]
-    deadly, workers = {3: 1, 7: 2, 11: 99}, []
+    deadly, workers = {"3": 1, "7": 2, "11": 99}, []
 
     def start(number):
         assert number not in [worker.number for worker in workers if not worker.stopped]
         workers.append(FakeWorker(number, deadly))
         return workers[-1]
 
-    outcomes = list(spread(rows, 4, start, lambda workers: workers))
-    assert sorted(outcome.row.number for outcome in outcomes) == list(range(20))
-    assert {outcome.row.number: outcome.error for outcome in outcomes if outcome.error} == {
-        11: "3 workers died of this row"
+    outcomes = list(spread(tasks(20), 4, start, lambda workers: workers))
+    assert sorted(int(outcome.id) for outcome in outcomes) == list(range(20))
+    assert {outcome.id: outcome.error for outcome in outcomes if outcome.error} == {
+        "11": "3 workers died of this row"
     }
     assert {worker.number for worker in workers} == {0, 1, 2, 3}
     assert all(worker.stopped for worker in workers)
 
 
 def test_a_worker_that_never_gets_ready_holds_no_row():
-    rows = [Row(number, str(number), {}) for number in range(5)]
     workers = []
 
     def start(number):
         workers.append(FakeWorker(number, {}))
         return workers[-1]
 
-    outcomes = spread(rows, 2, start, lambda asked: [each for each in asked if each is workers[0]])
+    outcomes = spread(
+        tasks(5), 2, start, lambda asked: [each for each in asked if each is workers[0]]
+    )
     assert len(list(outcomes)) == 5
     assert all(worker.stopped for worker in workers)
 
@@ -211,14 +218,14 @@ def test_workers_that_die_before_they_are_ready_end_the_sweep():
             raise WorkerDied("there is no torch here")
 
     with pytest.raises(WorkerDied, match="there is no torch here"):
-        list(spread([Row(1, "1", {})], 2, lambda number: Dead(number, {}), lambda workers: workers))
+        list(spread(tasks(1), 2, lambda number: Dead(number, {}), lambda workers: workers))
 
 
 def test_two_sweeps_that_finish_the_same_row_leave_one_result(tmp_path):
     row = Row(1, "row", {})
     first, second = SweepFolder(tmp_path / "out"), SweepFolder(tmp_path / "out")
-    first.publish(Outcome(row, {"a.txt": b"1"}, 1.0))
-    second.publish(Outcome(row, {"a.txt": b"1"}, 2.0))
+    first.publish(row, Outcome("row", "done", 1.0, {"a.txt": b"1"}))
+    second.publish(row, Outcome("row", "done", 2.0, {"a.txt": b"1"}))
     assert json.loads((tmp_path / "out/row/row.json").read_text())["seconds"] == 1.0
     assert sorted(os.listdir(tmp_path / "out")) == ["row"]
 
@@ -269,6 +276,18 @@ def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsy
 def test_wrong_words_are_refused(words, message, files, capsys):
     assert sweep(*words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_nodes_that_travel_leave_no_files_behind(tmp_path, monkeypatch):
+    (tmp_path / "far.py").write_text(NODES.replace("write_words", "write_words_far_away"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    given = argparse.Namespace(
+        nodes=[str(tmp_path / "far.py")], device="cpu", dtype="auto", memory="auto", offline=False
+    )
+    make_job(given, [], watched=False).travelling()(0)
+    assert code_of(node_types()["write_words_far_away"])
+    assert not os.listdir(tmp_path / "temporary")
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from graph import Graph, load, parse_inputs
 
+from ..workers import Runner, ThreadWorker, Worker
 from .shared import OK, wrong
+from .worker import make_job, workers_on
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -20,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--limit", action="append", default=[], metavar="NAME=MAX",
            help="the largest number; of steps 150, pixels 2048, count 8")  # fmt: skip
     option("--queue", type=int, default=16, help="how many runs may wait")
+    option("--on", default="here", metavar="WHERE",
+           help="local:2 (processes), ray or ray://HOST:10001; a GPU for each worker")  # fmt: skip
     option("--host", default="127.0.0.1")
     option("--port", type=int, default=8000)
     option("--device", default="auto")
     option("--dtype", default="auto")
+    option("--memory", default="auto", metavar="SIZE")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -45,16 +52,29 @@ def run(given: argparse.Namespace) -> int:
         graph.name: serve_graph(graph, fixed, limits, uploads)
         for graph, fixed in _graphs(given.words)
     }
-    try:
-        queue = Queue(given.device, given.dtype, given.queue)
-    except ValueError as error:
-        raise wrong(error) from error
+    queue = Queue(*_workers(given, [served.graph for served in graphs.values()]), given.queue)
     app = make_app(graphs, queue, token)
     try:
         uvicorn.run(app, host=given.host, port=given.port, log_level="warning" if token else "info")
     finally:
         queue.close()
     return OK
+
+
+def _workers(
+    given: argparse.Namespace, graphs: Sequence[Graph]
+) -> tuple[int, Callable[[int], Worker]]:
+    """Say how many workers there are, and how one is started."""
+    job = make_job(given, graphs, watched=True)
+    if given.on != "here":
+        workers = workers_on(given.on, job)
+        return workers.count, workers.start
+    try:
+        session = job.session(0)
+    except ValueError as error:
+        raise wrong(error) from error
+    runner = Runner(session, {graph.name: graph for graph in graphs}, watched=True)
+    return 1, partial(ThreadWorker, lambda _: runner)
 
 
 def _graphs(words: list[str]) -> list[tuple[Graph, dict[str, Any]]]:

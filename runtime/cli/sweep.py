@@ -5,25 +5,15 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from graph import Graph
 
-from ..session import Session
-from ..sweep import (
-    Outcome,
-    Row,
-    SweepFolder,
-    WorkerDied,
-    in_order_of_cost,
-    read_rows,
-    shard,
-    spread,
-)
+from ..sweep import Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
+from ..workers import Outcome, Runner, Task, WorkerDied
 from .shared import FAILED, INTERRUPTED, OK, PARTIAL, wrong
-from .worker import Run, make_job
+from .worker import make_job, workers_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +31,12 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
     rows = shard(read_rows(graph, inputs, given.sweep, given.grid), *_shard(given.shard))
     folder = SweepFolder(given.out or Path(f"{graph.name}-sweep"))
     waiting = in_order_of_cost([row for row in folder.missing(rows) if not row.error])
+    named = {row.name: row for row in waiting}
     progress = _Progress(sys.stderr, len(rows), len(waiting))
     code = OK
     try:
         for outcome in _outcomes(given, graph, waiting):
-            folder.publish(outcome)
+            folder.publish(named[outcome.id], outcome)
             progress(outcome)
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -62,25 +53,13 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
 
 
 def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> Iterator[Outcome]:
-    job = make_job(given, graph)
+    tasks = [Task(row.name, graph.name, row.inputs) for row in rows]
+    job = make_job(given, [graph], watched=False)
     if given.on == "here":
-        return map(Run(Session(given.device, given.dtype, memory=given.memory), graph), rows)
-    if processes := re.fullmatch(r"local:([1-9]\d*)", given.on):
-        from ..sweep.processes import ProcessWorker, wait_for_processes
-
-        return spread(rows, int(processes[1]), partial(ProcessWorker, job), wait_for_processes)
-    if given.on == "ray" or given.on.startswith("ray://"):
-        from ..sweep.ray_actors import connect, wait_for_actors
-
-        try:
-            count, start = connect(given.on)
-        except ModuleNotFoundError as error:
-            message = "--on ray: Ray is not installed"
-            raise wrong(message, "pip install 'run-graph[ray]'") from error
-        except ConnectionError as error:
-            raise wrong(f"--on {given.on}: {error}") from error
-        return spread(rows, count, partial(start, job.travelling()), wait_for_actors)
-    raise wrong(f"--on: there is no '{given.on}'", "write local:2, ray or ray://HOST:10001")
+        runner = Runner(job.session(0), {graph.name: graph})
+        return (runner.run(task) for task in tasks)
+    workers = workers_on(given.on, job)
+    return spread(tasks, workers.count, workers.start, workers.wait)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from graph import GraphError
 
 from .describe import describe_metrics, describe_openapi, describe_page
-from .queue import ENDED, Queue, QueueFull, Run
+from .queue import NoWorkers, Queue, QueueFull, Run
 from .served import Served
 
 LARGEST_BODY = 16 << 20
@@ -111,22 +111,24 @@ class _Server:
         if served is None:
             raise HTTPException(404, f"the graphs here are {', '.join(self.graphs)}")
         try:
-            run = served.make_run(_json_object(await _body(request)))
+            task = served.make_task(_json_object(await _body(request)))
         except GraphError as error:
             found = [{"message": each.message, "help": each.help} for each in error.findings]
             return JSONResponse({"error": str(error), "findings": found}, 422)
         change = _Change()
-        run.on_change = change
+        run = Run(task, change)
         try:
             self.queue.submit(run)
         except QueueFull:
             message = f"{self.queue.room} runs wait already"
             return _problem(429, message, {"Retry-After": "5"})
+        except NoWorkers:
+            return _problem(503, "no worker can be started: the log of the server says why")
         self.changes = {id: each for id, each in self.changes.items() if self.queue.find(id)}
-        self.changes[run.id] = change
+        self.changes[task.id] = change
         if "respond-async" in request.headers.get("prefer", ""):
-            return JSONResponse(run.tell(), 202, {"Location": f"/runs/{run.id}"})
-        while run.status not in ENDED:
+            return JSONResponse(run.tell(), 202, {"Location": f"/runs/{task.id}"})
+        while not run.has_ended:
             if await request.is_disconnected():
                 self.queue.cancel(run)
                 return Response(status_code=499)
@@ -151,14 +153,14 @@ class _Server:
     async def _follow(self, run: Run) -> AsyncIterator[str]:
         last = ""
         while True:
-            told = run.tell()
+            ended, told = run.has_ended, run.tell()
             if (text := json.dumps(told)) != last:
                 yield f"event: {told['status']}\ndata: {text}\n\n"
                 last = text
-            elif run.status not in ENDED:
-                await self.changes[run.id].wait(15)
+            elif not ended:
+                await self.changes[run.task.id].wait(15)
                 continue
-            if told["status"] in ENDED:
+            if ended:
                 return
 
     async def file(self, request: Request) -> Response:
@@ -227,7 +229,7 @@ def _result(run: Run, as_json: bool) -> Response:
 
 
 def _file(run: Run, name: str) -> Response:
-    headers = {"X-Run": run.id, "X-Content-Type-Options": "nosniff"}
+    headers = {"X-Run": run.task.id, "X-Content-Type-Options": "nosniff"}
     return Response(run.files[name], media_type=_type(name), headers=headers)
 
 

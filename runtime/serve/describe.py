@@ -42,6 +42,8 @@ def _operation(served: Served) -> dict[str, Any]:
             "403": answer("called from another site"),
             "413": answer("the body is too large"),
             "422": answer("inputs that the graph does not take, each with what would help"),
+            "500": answer("the graph broke: a mistake in it, or of the server"),
+            "503": answer("no worker can be started"),
             "429": answer("too many runs wait: Retry-After says how long to wait"),
         },
     }
@@ -55,7 +57,10 @@ def describe_metrics(queue: Queue) -> str:
         f"run_graph_queue_length {len(queue)}",
         "# HELP run_graph_running Runs that are being worked at.",
         "# TYPE run_graph_running gauge",
-        f"run_graph_running {int(queue.is_running)}",
+        f"run_graph_running {queue.running}",
+        "# HELP run_graph_workers Workers that are ready.",
+        "# TYPE run_graph_workers gauge",
+        f"run_graph_workers {len(queue.ready)}",
         "# HELP run_graph_runs_total Runs that ended, by graph and outcome.",
         "# TYPE run_graph_runs_total counter",
     ]

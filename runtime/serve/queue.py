@@ -1,110 +1,111 @@
-"""A bounded queue of runs and the one thread that works it off; knows nothing of HTTP."""
+"""A bounded queue in front of workers with warm sessions."""
 
 from __future__ import annotations
 
-import tempfile
+import logging
 import threading
-import time
-import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 from typing import Any, Literal
 
-from graph import Graph, GraphError
+from ..workers import Outcome, Progress, Status, Task, Worker, WorkerDied
 
-from ..errors import RunError
-from ..events import Event, NodeStarted, StepFinished
-from ..session import Session
-from ..sweep import run_files
-
-Status = Literal["queued", "running", "done", "failed", "refused", "cancelled"]
-ENDED: tuple[Status, ...] = ("done", "failed", "refused", "cancelled")
+log = logging.getLogger("run-graph")
 KEPT = 64  # ended runs whose results can still be fetched
+ATTEMPTS = 2  # so many workers may die of a run
+STARTS = 3  # so many workers in a row may die before they are ready
 
 
 class QueueFull(Exception):
     """There are as many runs waiting as the queue holds."""
 
 
+class NoWorkers(Exception):
+    """No worker could be started, so nothing would ever run."""
+
+
 @dataclass
 class Run:
-    """A run that was asked for, and what became of it.
+    """A run that was asked for, and what became of it."""
 
-    `uploads` are files by the input that names them. `refused` means that a node did not take what
-    it was given, `failed` that something broke.
-    """
-
-    graph: Graph
-    inputs: Mapping[str, Any]
-    uploads: Mapping[str, bytes]
+    task: Task
     on_change: Callable[[], None] = lambda: None
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    status: Status = "queued"
-    step: int = 0
-    steps: int = 0
-    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    status: Literal["queued", "running"] | Status = "queued"
+    progress: Progress | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     error: str = ""
     seconds: float = 0.0
+    attempts: int = 0
     cancelled: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status not in ("queued", "running")
 
     def tell(self) -> dict[str, Any]:
         """Describe the run, without its files."""
-        told = {"id": self.id, "graph": self.graph.name, "status": self.status}
-        if self.steps:
-            told |= {"step": self.step, "steps": self.steps}
+        told = {"id": self.task.id, "graph": self.task.graph, "status": self.status}
+        if self.progress:
+            told |= {"step": self.progress.step, "steps": self.progress.steps}
         if self.error:
             told["error"] = self.error
-        if self.status in ENDED:
+        if self.has_ended:
             told |= {"seconds": round(self.seconds, 3), "files": sorted(self.files)}
         return told
 
 
-class _Cancelled(Exception):
-    """Ends a run between two of its nodes."""
-
-
 class Queue:
-    """Runs one after the other in a thread of its own, on a session that stays warm.
+    """Runs that wait, and `count` workers, each served by a thread, that take the next when free.
 
-    At most `room` wait; one more raises QueueFull. The last `KEPT` that ended can be looked up.
+    At most `room` wait; one more raises QueueFull. A worker that dies is replaced, and its run is
+    tried once more, by whoever is free. The last `KEPT` runs that ended can be looked up.
     """
 
-    def __init__(self, device: str, dtype: str, room: int) -> None:
+    def __init__(self, count: int, start: Callable[[int], Worker], room: int) -> None:
         self.room = room
-        self.ended: dict[tuple[str, Status], int] = {}
+        self.ended: dict[tuple[str, str], int] = {}
         self.seconds: dict[str, float] = {}
+        self.ready: set[int] = set()
+        self._start = start
         self._waiting: deque[Run] = deque()
-        self._running: Run | None = None
+        self._running: dict[Worker, list[Run]] = {}
         self._known: OrderedDict[str, Run] = OrderedDict()
-        self._change = threading.Condition()
+        self._change = threading.Condition(threading.RLock())
         self._closed = False
-        self._session = Session(device, dtype, self._listen)
-        self._thread = threading.Thread(target=self._work, name="run-graph", daemon=True)
-        self._thread.start()
+        self._serving = count
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name="run-graph", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
-    def is_running(self) -> bool:
-        """Whether a run is being worked at."""
-        return self._running is not None
+    def running(self) -> int:
+        """How many runs are being worked at."""
+        return sum(map(len, self._running.values()))
 
     @property
     def is_alive(self) -> bool:
-        """Whether there is a thread that works."""
-        return self._thread.is_alive()
+        """Whether there is a worker, or one is being started."""
+        return self._serving > 0
 
     def submit(self, run: Run) -> None:
-        """Put a run at the end; raises QueueFull."""
+        """Put a run at the end; raises QueueFull and NoWorkers."""
         with self._change:
+            if not self.is_alive:
+                raise NoWorkers
             if len(self._waiting) >= self.room:
                 raise QueueFull
             self._waiting.append(run)
-            self._known[run.id] = run
-            old = [each.id for each in self._known.values() if each.status in ENDED]
+            self._known[run.task.id] = run
+            old = [id for id, each in self._known.items() if each.has_ended]
             for id in old[: max(0, len(old) - KEPT)]:
                 del self._known[id]
             self._change.notify()
@@ -119,65 +120,89 @@ class Queue:
             run.cancelled = True
             if run in self._waiting:
                 self._waiting.remove(run)
-                self._end(run, "cancelled")
+                self._end(run, Outcome(run.task.id, "cancelled", 0.0))
+            for worker, runs in self._running.items():
+                if run in runs:
+                    worker.cancel(run.task.id)
 
     def close(self) -> None:
-        """Cancel everything, and let the thread end."""
-        for run in [*self._waiting, *([self._running] if self._running else [])]:
-            self.cancel(run)
+        """Cancel everything, and let the workers end."""
         with self._change:
             self._closed = True
-            self._change.notify()
-        self._thread.join(timeout=30)
+            for run in [*self._waiting, *chain(*self._running.values())]:
+                self.cancel(run)
+            self._change.notify_all()
+        for number in tuple(self.ready):
+            self._threads[number].join(timeout=30)
 
-    def _work(self) -> None:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                self._running = run = self._waiting.popleft()
-            self._run(run)
-            self._running = None
+    def _serve(self, number: int) -> None:
+        starts = 0
+        while not self._closed and starts < STARTS:
+            worker = self._start(number)
+            starts += 1
+            try:
+                worker.receive()
+                self.ready.add(number)
+                starts = 0
+                while runs := self._take(worker):
+                    self._work(worker, runs)
+            except WorkerDied as error:
+                log.warning("%s", error)
+            finally:
+                self.ready.discard(number)
+                worker.stop()
+        with self._change:
+            self._serving -= 1
+            while self._waiting and not self._serving:
+                run = self._waiting.popleft()
+                self._end(
+                    run, Outcome(run.task.id, "failed", 0.0, error="no worker can be started")
+                )
 
-    def _run(self, run: Run) -> None:
-        run.status = "running"
-        run.on_change()
-        begin = time.perf_counter()
-        try:
-            with tempfile.TemporaryDirectory(prefix="run-graph-") as folder:
-                uploaded = {name: Path(folder) / name for name in run.uploads}
-                for name, path in uploaded.items():
-                    path.write_bytes(run.uploads[name])
-                paths = {name: str(path) for name, path in uploaded.items()}
-                run.files = run_files(self._session, run.graph, {**run.inputs, **paths})
-            status: Status = "done"
-        except _Cancelled:
-            status = "cancelled"
-        except GraphError as error:
-            status, run.error = "refused", str(error)
-        except RunError as error:
-            # What a node says of what it was given is for the caller, all else is for the server.
-            status = "refused" if isinstance(error.__cause__, ValueError) else "failed"
-            run.error = str(error.__cause__) if status == "refused" else str(error)
-        except Exception as error:
-            status, run.error = "failed", f"{type(error).__name__}: {error}"
-        run.seconds = time.perf_counter() - begin
-        self._end(run, status)
+    def _take(self, worker: Worker) -> list[Run]:
+        """Wait for runs for a worker; none once the queue is closed."""
+        with self._change:
+            self._change.wait_for(lambda: self._waiting or self._closed)
+            runs = [] if self._closed else [self._waiting.popleft()]
+            if runs:
+                self._running[worker] = runs
+            return runs
 
-    def _end(self, run: Run, status: Status) -> None:
-        key = run.graph.name, status
-        self.ended[key] = self.ended.get(key, 0) + 1
-        self.seconds[run.graph.name] = self.seconds.get(run.graph.name, 0.0) + run.seconds
-        run.status = status
-        run.on_change()
-
-    def _listen(self, event: Event) -> None:
-        run = self._running
-        if run is None:
-            return
-        if isinstance(event, StepFinished):
-            run.step, run.steps = event.index + 1, event.steps
+    def _work(self, worker: Worker, runs: Sequence[Run]) -> None:
+        """Have a worker run; raises WorkerDied, and then these runs wait again or have failed."""
+        for run in runs:
+            run.status, run.attempts = "running", run.attempts + 1
             run.on_change()
-        if run.cancelled and isinstance(event, NodeStarted | StepFinished):
-            raise _Cancelled
+        try:
+            worker.send([run.task for run in runs])
+            while not isinstance(said := worker.receive(), tuple):
+                for run in runs:
+                    run.progress = said
+                    run.on_change()
+        except WorkerDied as error:
+            message = f"{ATTEMPTS} workers died of this run, at last: {error}"
+            with self._change:
+                del self._running[worker]
+                for run in reversed(runs):
+                    if run.attempts == ATTEMPTS or run.cancelled:
+                        self._end(run, Outcome(run.task.id, "failed", 0.0, error=message))
+                    else:
+                        run.status, run.progress = "queued", None
+                        self._waiting.appendleft(run)
+                self._change.notify_all()
+            raise
+        with self._change:
+            del self._running[worker]
+            for run, outcome in zip(runs, said, strict=True):
+                self._end(run, outcome)
+
+    def _end(self, run: Run, outcome: Outcome) -> None:
+        """Note what became of a run."""
+        if not run.cancelled:
+            run.files, run.error = outcome.files, outcome.refusal or outcome.error
+        run.seconds = outcome.seconds
+        run.status = "cancelled" if run.cancelled else outcome.status  # last: others look at it
+        key = run.task.graph, run.status
+        self.ended[key] = self.ended.get(key, 0) + 1
+        self.seconds[run.task.graph] = self.seconds.get(run.task.graph, 0.0) + run.seconds
+        run.on_change()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from graph import (
     written_inputs,
 )
 
-from .queue import Run
+from ..workers import Task
 
 LIMITS = {"steps": 150, "width": 2048, "height": 2048, "count": 8}
 LONGEST_TEXT = 10_000
@@ -46,7 +47,7 @@ class Served:
         written = written_inputs(self.graph)
         return [name for name in self.graph.inputs if name not in {*written, *self.fixed}]
 
-    def make_run(self, given: Mapping[str, Any]) -> Run:
+    def make_task(self, given: Mapping[str, Any]) -> Task:
         """Check what a caller gave; raises GraphError with everything that is wrong with it."""
         findings = [
             Finding(None, f"input '{name}' is not for callers to set", self._help(name))
@@ -68,7 +69,7 @@ class Served:
         if findings:
             raise GraphError(findings)
         bind(self.graph, {**inputs, **dict.fromkeys(uploads, "upload")})
-        return Run(self.graph, inputs, uploads)
+        return Task(uuid.uuid4().hex, self.graph.name, inputs, uploads)
 
     def _help(self, name: str) -> str | None:
         return did_you_mean(name, self.open) or f"callers set {listed(self.open)}"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..workers import Outcome
 from .page import contact_page
 from .rows import Row, varied
-from .spread import Outcome
 
 RECORD, FAILURE, MANIFEST, PAGE = "row.json", ".failed.json", "manifest.jsonl", "index.html"
 STALE = 3600  # seconds after which a part that nobody has finished is a killed sweep's
@@ -39,9 +39,9 @@ class SweepFolder:
         there = set(os.listdir(self.path))
         return [row for row in rows if row.name not in there]
 
-    def publish(self, outcome: Outcome) -> None:
+    def publish(self, row: Row, outcome: Outcome) -> None:
         """Make the files of a row appear, all at once, or note why there are none."""
-        row, failure = outcome.row, self.path / f"{outcome.row.name}{FAILURE}"
+        failure = self.path / f"{row.name}{FAILURE}"
         if outcome.error:
             _write(
                 failure,

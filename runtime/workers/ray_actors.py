@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from .rows import Row
-from .spread import Outcome, Worker, WorkerDied
+from .tasks import Said, Task
+from .threads import ThreadWorker
+from .worker import Prepare, Worker, WorkerDied
 
-Run = Callable[[Row], Outcome]
 
-
-def connect(address: str) -> tuple[int, Callable[[Callable[[int], Run], int], Worker]]:
+def connect(address: str) -> tuple[int, Callable[[Prepare, int], Worker]]:
     """Connect to a cluster, and give the number of workers that it has room for, and their maker.
 
     `ray` is the cluster that RAY_ADDRESS names, or else one of this machine that ends with this
@@ -27,9 +26,10 @@ def connect(address: str) -> tuple[int, Callable[[Callable[[int], Run], int], Wo
     resources: dict[str, float] = ray.cluster_resources()
     unit = "GPU" if resources.get("GPU") else "CPU"
     options = {"num_gpus": 1} if unit == "GPU" else {"num_cpus": 1}
-    actor_class = ray.remote(**options)(_Actor)
+    # One call waits for what the thread in the actor says, another may cancel meanwhile.
+    actor_class = ray.remote(max_concurrency=2, **options)(ThreadWorker)
 
-    def start(prepare: Callable[[int], Run], number: int) -> Worker:
+    def start(prepare: Prepare, number: int) -> Worker:
         return RayWorker(ray, actor_class.remote(prepare, number))
 
     return int(resources[unit]), start
@@ -43,38 +43,32 @@ def wait_for_actors(workers: Sequence[Worker]) -> Sequence[Worker]:
 
 
 class RayWorker:
-    """An actor that runs rows; that its machine is lost shows when it should say something."""
+    """An actor that runs tasks; that its machine is lost shows when it should say something."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self.ray = ray
         self.actor = actor
-        self.said: Any = actor.is_ready.remote()
+        self.said: Any = actor.receive.remote()
 
-    def send(self, row: Row) -> None:
-        """Begin a row."""
-        self.said = self.actor.run.remote(row)
+    def send(self, tasks: Sequence[Task]) -> None:
+        """Begin tasks."""
+        self.actor.send.remote(tasks)
 
-    def receive(self) -> Outcome | None:
-        """Take what the actor has to say; raises WorkerDied, also if its machine is lost."""
+    def receive(self) -> Said:
+        """Wait for what the actor says next; raises WorkerDied, also if its machine is lost."""
         try:
-            return cast("Outcome | None", self.ray.get(self.said))
+            said = cast("Said", self.ray.get(self.said))
+        except self.ray.exceptions.RayTaskError as error:
+            raise WorkerDied(str(error.cause)) from error
         except self.ray.exceptions.RayError as error:
-            raise WorkerDied(f"a Ray actor of the sweep died: {error}") from error
+            raise WorkerDied(f"a Ray actor died: {error}") from error
+        self.said = self.actor.receive.remote()
+        return said
+
+    def cancel(self, id: str) -> None:
+        """Ask for the end of a task."""
+        self.actor.cancel.remote(id)
 
     def stop(self) -> None:
         """End the actor, whatever it does."""
         self.ray.kill(self.actor)
-
-
-class _Actor:
-    """Holds a warm session between rows."""
-
-    def __init__(self, prepare: Callable[[int], Run], number: int) -> None:
-        self._run = prepare(number)
-
-    def is_ready(self) -> None:
-        """Answer once it is made."""
-
-    def run(self, row: Row) -> Outcome:
-        """Run a row."""
-        return self._run(row)

@@ -33,9 +33,11 @@ from .node import (
     open_all_packs,
 )
 from .order import in_order
+from .packs import pack_of
 from .prune import has_effect, prune
 from .schema import graph_schema, input_schema
 from .sources import Source, came_from, digest_in_background, sources_of
+from .whole import write_whole
 from .written import calls_of, written_inputs, written_values
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "node_type_of",
     "node_types",
     "open_all_packs",
+    "pack_of",
     "parse_inputs",
     "parse_value",
     "prune",
@@ -94,6 +97,7 @@ __all__ = [
     "values_of",
     "without_folder",
     "without_folders",
+    "write_whole",
     "written_inputs",
     "written_values",
 ]

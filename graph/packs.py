@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from .errors import Finding, did_you_mean
@@ -85,6 +85,12 @@ class NodeTypes(Mapping[str, "NodeType"]):
             raise
         finally:
             self.prefix = ""
+
+
+def pack_of(node: str) -> Distribution | None:
+    """Find the installed distribution that a node type named `pack.type` comes with."""
+    found = _installed().get(node.partition(".")[0]) if "." in node else None
+    return found.dist if found else None
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -27,6 +27,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from .whole import write_whole
+
 V = TypeVar("V")
 
 WORTH_A_NOTE = 2**24
@@ -133,10 +135,7 @@ def _digest(source: Source) -> str:
         raise ValueError(f"{source.path} changes while it is read")
     if source.size >= WORTH_A_NOTE:
         with suppress(OSError):  # a home that cannot be written to
-            note.parent.mkdir(parents=True, exist_ok=True)
-            part = note.with_suffix(f".{os.getpid()}")
-            part.write_text(found, encoding="ascii")
-            part.replace(note)
+            write_whole(note, lambda part: part.write_text(found, encoding="ascii"))
     return found
 
 

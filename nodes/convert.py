@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from .files import write_whole
+from graph import write_whole
+
 from .weights import (
     Checkpoint,
     only_part,

@@ -1,6 +1,7 @@
 """Between latents, pictures and files."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -122,9 +123,11 @@ def save_image(
     if len(pictures) > 1:
         paths = [target.with_stem(f"{target.stem}-{number}") for number in range(len(pictures))]
     record = provenance() if provenance and metadata else None
+    writes: dict[Path, Callable[[Path], object]] = {}
     for index, (file, picture) in enumerate(zip(paths, pictures, strict=True)):
         options = save_options(file, [picture], record, index) if record else {}
-        save_whole(file, partial(picture.save, **options))
+        writes[file] = partial(picture.save, **options)
+    save_whole(writes)
     return paths
 
 
@@ -311,5 +314,5 @@ def save_animation(
     options = {"save_all": True, "append_images": others, "duration": shown, "loop": 0}
     if provenance and metadata:
         options |= save_options(target, [first, *others], provenance())
-    save_whole(target, lambda file: first.save(file, **options))
+    save_whole({target: partial(first.save, **options)})
     return target

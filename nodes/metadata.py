@@ -9,6 +9,7 @@ AUTOMATIC1111's web UI wrote it.
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,7 +75,8 @@ def save_options(
     """Give the options of Pillow's `save` that write into a file how it was made.
 
     The record of the run gets the number of the picture in its batch, none for the frames of an
-    animation, and what the pixels are. Formats with no place for it get no options.
+    animation, and what the pixels are. Formats with no place for it get no options; a JPEG has room
+    for 64 kB, into which a very long graph or prompt does not go.
     """
     format = Picture.registered_extensions()[file.suffix.lower()]
     record = {**record, "picture": index, "pixels": pixel_digest(pictures)}
@@ -88,12 +90,18 @@ def save_options(
         return {"comment": packet.encode()}
     if format not in ("JPEG", "WEBP", "AVIF"):
         return {}
-    if format == "JPEG" and len(packet.encode()) > _LONGEST_SEGMENT:
-        packet = _packet({key: record[key] for key in record if key != "graph"})
-    exif = Picture.Exif()
+    room = _LONGEST_SEGMENT if format == "JPEG" else math.inf
+    options: dict[str, Any] = {}
     comment = b"UNICODE\0" + parameters.encode("utf-16-be")
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
-    return {"exif": exif.tobytes(), "xmp": packet.encode()}
+    if len(comment) <= room:
+        exif = Picture.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
+        options["exif"] = exif.tobytes()
+    for long in ("graph", "inputs"):  # it is better to say less than to lose the picture
+        if len(packet.encode()) > room:
+            del record[long]
+            packet = _packet(record)
+    return {**options, "xmp": packet.encode()}
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
@@ -143,9 +151,9 @@ def _parameters(picture: Picture.Image, record: Record) -> str:
     if isinstance(known.get("Seed"), int):
         known["Seed"] += record["picture"] or 0  # number k of a batch has seed + k
     known["Size"] = f"{picture.width}x{picture.height}"
-    unet = next((it for it in record["files"] if str(it["file"]).endswith(WEIGHTS)), None)
-    if unet:
-        known["Model hash"] = unet["sha256"][:10]
+    weights = [file for file in record["files"] if str(file["file"]).endswith(WEIGHTS)]
+    if weights:  # of all files the UNet's is the largest
+        known["Model hash"] = max(weights, key=lambda file: file["bytes"])["sha256"][:10]
     if "model" in inputs:
         known["Model"] = str(inputs["model"]).rpartition("/")[2]
     known["Version"] = f"run-graph {record['run-graph']}"
@@ -153,7 +161,14 @@ def _parameters(picture: Picture.Image, record: Record) -> str:
     if inputs.get("negative_prompt"):
         negative = _one_text(inputs["negative_prompt"], record["picture"] or 0)
         lines.append(f"Negative prompt: {negative}")
-    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in known.items())])
+    named = (f"{name}: {_quoted(str(value))}" for name, value in known.items())
+    text = "\n".join([*lines, ", ".join(named)])
+    return text.encode(errors="replace").decode()  # half a surrogate pair is no text in a file
+
+
+def _quoted(value: str) -> str:
+    """Write a value as A1111 does: as JSON if it has a sign that would end it."""
+    return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n]", value) else value
 
 
 def _one_text(prompt: Any, index: int) -> str:

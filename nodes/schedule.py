@@ -1,12 +1,11 @@
 """The sampler as nodes: its table, its first state, its one step."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from graph import Written, came_from, did_you_mean, node
 
@@ -110,7 +109,8 @@ def split_after(
 def save_state(state: State, path: Annotated[str, Written()]) -> Path:
     """Save a state as safetensors, to be resumed by `load_state`; whole, or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in state._asdict().items()}
-    save_whole(Path(path), partial(save_file, tensors))
+    data = save(tensors)
+    save_whole({Path(path): lambda file: file.write_bytes(data)})
     return Path(path)
 
 

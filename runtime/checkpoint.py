@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from graph import Finding, Graph, GraphError, Loop
+from graph import Finding, Graph, GraphError, Loop, write_whole
 
-from .cache.value_files import as_bytes, read_texts, read_value, write_bytes
+from .cache.value_files import NotStorable, as_bytes, read_texts, read_value
 from .content.files import Files
 from .content.keys import Key, keys_of, recipes_of
 from .content.versions import library_versions, machine_facts
 from .memory.rungs import Saving
 from .provenance.compare import Recorded, parse_record
 from .provenance.record import FORMAT
+
+log = logging.getLogger("run-graph")
 
 
 class Reached(NamedTuple):
@@ -32,7 +35,9 @@ class Reached(NamedTuple):
 class Checkpoint:
     """Writes after every so many steps of a loop where it stands, and takes it up again.
 
-    The file holds the graph and its inputs whole, and is there whole or not at all.
+    The file holds the graph and its inputs whole, and is there whole or not at all. A loop that
+    carries what has no form as a file, a network for example, is not written. While `resuming`,
+    loops in front of the one that the file is of run anew, and leave the file as it is.
     """
 
     def __init__(self, file: Path, every: int, resuming: bool = False) -> None:
@@ -78,6 +83,7 @@ class Checkpoint:
         texts = read_texts(self.file)
         if texts["loop"] != loop.name:
             return None
+        self.resuming = False
         if texts["key"] != self._key(loop):
             message = f"{self.file} was written by a run with other files, code or inputs"
             raise GraphError([Finding(None, message)])
@@ -87,12 +93,17 @@ class Checkpoint:
 
     def step(self, loop: Loop, reached: Reached) -> None:
         """Take notice of a step that is done."""
+        if self.resuming:
+            return
         self._last = loop, reached
         if reached.done % self.every == 0:
             self.write()
 
     def write(self) -> bool:
-        """Write where the loop stands; says whether there was anything to write."""
+        """Write where the loop stands; says whether the file has it.
+
+        A disk that is full ends no run.
+        """
         if self._last is None:
             return False
         loop, reached = self._last
@@ -107,7 +118,14 @@ class Checkpoint:
             "loop": loop.name,
             "key": self._key(loop),
         }
-        write_bytes(self.file, as_bytes(value, loop.result, more))
+        try:
+            data = as_bytes(value, loop.result, more)
+            write_whole(self.file, lambda part: part.write_bytes(data))
+        except NotStorable:
+            return False
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self.file, error)
+            return False
         return True
 
     def _key(self, loop: Loop) -> str:

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image as Picture
 
 import nodes
-from graph import GraphError, load
+import runtime.cli.resume
+from graph import GraphError, load, load_text
 from runtime import Session, StepFinished
+from runtime.cache.value_files import read_texts
 from runtime.checkpoint import Checkpoint, read_run
 from runtime.cli import main
 
@@ -114,7 +117,10 @@ def test_ctrl_c_keeps_the_state_where_it_is_asked_to(here):
 
     done = run("counting.yaml", "--checkpoint-every", "100")
     assert done.returncode == 130
-    assert "run-graph resume counting.checkpoint    # goes on from there" in done.stderr
+    assert (
+        "interrupted after step 4 of 6 of 'loop'\n"
+        "run-graph resume counting.checkpoint --nodes own.py    # goes on from there\n"
+    ) in done.stderr
     record, every = read_run(Path("counting.checkpoint"))
     assert (record.inputs["steps"], every) == ([1, 2, 3, 4, 5, 6], 100)
     done = run("resume", "counting.checkpoint")
@@ -132,6 +138,85 @@ def test_other_inputs_do_not_go_on_from_it(here):
     again = Checkpoint(Path("a.checkpoint"), 2, resuming=True)
     with pytest.raises(GraphError, match="was written by a run with other files, code or inputs"):
         Session("cpu", "float32", cache=None, checkpoint=again)(load("ddpm"), **RUN | {"seed": 9})
+
+
+def test_a_second_loop_goes_on_after_the_first_has_run_anew(here):
+    run = {"model": "emoji-64", "second": "emoji-64", "prompt": "a fox", "steps": 4}
+    file, ended = Path("a.checkpoint"), []
+
+    def session(loop, step, resuming):
+        def listen(event):
+            if isinstance(event, StepFinished):
+                ended.append((event.loop.name, event.index))
+            if isinstance(event, StepFinished) and ended[-1] == (loop, step):
+                raise Ended
+
+        checkpoint = Checkpoint(file, 1, resuming)
+        return Session("cpu", "float32", listen, cache=None, checkpoint=checkpoint)
+
+    loops = "composed/denoise", "finished/denoise"
+    for loop, step, resuming in ((loops[1], 0, False), (loops[0], 0, True), (loops[0], 1, True)):
+        with pytest.raises(Ended):
+            session(loop, step, resuming)(load("two-models"), **run)
+        assert read_texts(file)["loop"] == loops[1]
+    ended.clear()
+    resumed = session("", 0, True)(load("two-models"), **run)["image"]
+    assert ended == [(loops[0], 0), (loops[0], 1), (loops[1], 1)]
+    assert torch.equal(resumed, Session("cpu", "float32")(load("two-models"), **run)["image"])
+
+
+def test_a_loop_that_carries_networks_is_not_written(here):
+    steps = []
+
+    def listen(event):
+        if isinstance(event, StepFinished):
+            steps.append(event.loop.name)
+
+    carrying = """
+nodes:
+  unet: {node: load_unet, model: emoji-64}
+  changed:
+    for: {amount: [[1.0, 1.0], [2.0, 2.0]]}
+    carry: {model: {from: $unet, then: $next}}
+    nodes: {next: {node: free_u, model: $model, backbone: $amount}}
+outputs: {model: $changed.model}
+"""
+    checkpoint = Checkpoint(Path("a.checkpoint"), 1)
+    Session("cpu", "float32", listen, cache=None, checkpoint=checkpoint)(load_text(carrying))
+    assert steps == ["changed", "changed"]
+    assert not Path("a.checkpoint").exists()
+    assert not checkpoint.write()
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_no_run(here, caplog):
+    checkpoint = Checkpoint(Path("there/a.checkpoint"), 3)
+    Path("there").write_text("a file, no folder")
+    made = Session("cpu", "float32", cache=None, checkpoint=checkpoint)(load("ddpm"), **RUN)
+    assert made["image"].shape == (1, 3, 32, 32)
+    assert caplog.text.count("there/a.checkpoint cannot be written: [Errno 17] File exists") == 2
+
+
+def test_after_no_steps_nothing_is_written(here, capsys):
+    assert main(["ddpm", "--checkpoint-every", "0"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --checkpoint-every: after 0 steps there is nothing\n"
+    )
+
+
+def test_who_goes_on_with_another_library_is_told(here, capsys, monkeypatch):
+    checkpoint = Checkpoint(Path("a.checkpoint"), 2)
+    with pytest.raises(Ended):
+        Session("cpu", "float32", end_after(5), cache=None, checkpoint=checkpoint)(
+            load("ddpm"), **RUN
+        )
+    monkeypatch.setattr(
+        runtime.cli.resume,
+        "library_versions",
+        lambda: read_run(checkpoint.file)[0].versions | {"torch": "1.13"},
+    )
+    assert main(["resume", "a.checkpoint"]) == 0
+    wanted = f"torch: was {torch.__version__}, is 1.13: the last bits may be others\n"
+    assert capsys.readouterr().err.startswith(wanted)
 
 
 def test_what_is_no_checkpoint_is_refused(here, capsys):

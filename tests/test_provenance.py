@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,10 @@ EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-32"
 RECORD = {
     "format": 1, "run-graph": "0.1.0", "graph": [], "shortened": [], "nodes": {}, "machine": {},
     "inputs": {"prompt": "a café ☕", "negative_prompt": "<&>\x01", "seed": 7, "steps": 3},
-    "files": [{"block": "unet", "file": "a.safetensors", "sha256": "0123456789abcdef"}],
+    "files": [
+        {"block": "text", "file": "b.safetensors", "bytes": 1, "sha256": "aa"},
+        {"block": "unet", "file": "a.safetensors", "bytes": 2, "sha256": "0123456789abcdef"},
+    ],
     "versions": {"torch": "1"}, "block": "saved", "time": 0,
 }  # fmt: skip
 
@@ -73,6 +77,42 @@ def test_galleries_find_the_parameters_where_a1111_writes_them(tmp_path):
         comment = picture.getexif().get_ifd(0x8769)[0x9286]
         assert comment[:8] == b"UNICODE\0"
         assert comment[8:].decode("utf-16-be").startswith("a café ☕\n")
+
+
+def read_as_galleries_do(text):
+    """Parse what A1111 writes: by line, and the last one by its regular expression."""
+    *lines, last = text.split("\n")
+    named = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    prompt, _, negative = "\n".join(lines).partition("\nNegative prompt:")
+    values = {name: json.loads(it) if it.startswith('"') else it for name, it in named}
+    return prompt, negative.strip(), values
+
+
+def test_the_parameters_are_read_back_whatever_is_in_them(tmp_path):
+    prompt = 'a "fox",\nSteps: 3, 狐狸 🦊, (red:1.2)'
+    inputs = {"prompt": prompt, "negative_prompt": "bad\nworse", "seed": 1, "steps": 3}
+    record = {**RECORD, "inputs": inputs | {"model": 'me/a: "b", c', "scheduler": "unipc"}}
+    (file,) = save_image(torch.zeros(1, 3, 8, 8), str(tmp_path / "a.png"), lambda: record)
+    with Picture.open(file) as picture:
+        found = read_as_galleries_do(picture.text["parameters"])
+    assert found[:2] == (prompt, "bad\nworse")
+    assert found[2] == {
+        "Steps": "3", "Sampler": "unipc", "Seed": "1", "Size": "8x8", "Model hash": "0123456789",
+        "Model": 'a: "b", c', "Version": "run-graph 0.1.0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "gif", "avif"])
+@pytest.mark.parametrize("prompt", ["a fox, " * 20_000, "\udcff\0 é", ""])
+def test_no_prompt_costs_the_picture(tmp_path, ending, prompt):
+    record = {**RECORD, "graph": [{"name": "a.yaml", "text": "# ✓"}], "inputs": {"prompt": prompt}}
+    (file,) = save_image(torch.zeros(1, 3, 8, 8), str(tmp_path / f"a.{ending}"), lambda: record)
+    found = read_record(file)
+    if ending == "jpg" and len(prompt) > 65_000:
+        assert "inputs" not in found
+    else:
+        assert found["inputs"] == {"prompt": prompt}
+    assert TRAINED.encode() in file.read_bytes()
 
 
 def test_who_wants_the_pixels_alone_gets_them(tmp_path):

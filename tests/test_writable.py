@@ -69,7 +69,7 @@ def test_a_picture_that_does_not_fit_on_the_disk_is_put_elsewhere(tmp_path, monk
 @pytest.mark.slow
 def test_who_is_killed_while_saving_leaves_no_half_picture(tmp_path):
     code = (
-        "import os, signal, pathlib\nfrom nodes.files import write_whole\n"
+        "import os, signal, pathlib\nfrom graph import write_whole\n"
         "def half(part):\n"
         "    part.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
         f"write_whole(pathlib.Path({str(tmp_path / 'out.png')!r}), half)\n"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from graph import Block, Call, Graph, ListOf, Literal, Value, references, values_of
+from graph import Block, Call, Graph, ListOf, Literal, Value, references, values_of, write_whole
 
 from ..content.canonical import NotCanonical, digest
 from ..content.files import Files, readers
 from ..content.keys import Key
-from ..content.versions import code_of
+from ..content.versions import code_of, libraries_of
 
 Parts = dict[str, str]
 """What a block's key is made of, by what a person calls it."""
@@ -36,11 +35,9 @@ class Explanation:
         with suppress(OSError, ValueError):
             last = json.loads(note.read_text(encoding="utf-8"))
         now = {block.name: _parts(block, keys, inputs, files) for block in plan.blocks}
-        part = note.with_suffix(f".{os.getpid()}.part")
+        text = json.dumps({**last, **now})
         with suppress(OSError):  # a run does not fail because it cannot be remembered
-            note.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps({**last, **now}), encoding="utf-8")
-            part.replace(note)
+            write_whole(note, lambda part: part.write_text(text, encoding="utf-8"))
         return {name: _reason(last.get(name), parts) for name, parts in now.items()}
 
 
@@ -57,6 +54,7 @@ def _parts(block: Block, keys: Mapping[str, Key], inputs: Mapping[str, Any], fil
     parts: Parts = {}
     if isinstance(block, Call):
         parts["its code"] = str(code_of(block.node))
+        parts |= libraries_of(block.node)
         for name, value in block.arguments.items():
             whose = ", ".join(f"'{found.name}'" for found in references(value))
             parts[f"`{name}` ({whose})" if whose else f"`{name}`"] = _told(value, keys)

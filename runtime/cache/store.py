@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from graph import write_whole
+
 from .remember import FORGOTTEN
-from .value_files import NotStorable, as_bytes, read_value, write_bytes
+from .value_files import NotStorable, as_bytes, read_value
 
 log = logging.getLogger("run-graph")
 SUFFIX = ".safetensors"
@@ -62,8 +64,7 @@ class Store:
 
     def _write(self, file: Path, data: bytes) -> None:
         try:
-            file.parent.mkdir(exist_ok=True)
-            write_bytes(file, data)
+            write_whole(file, lambda part: part.write_bytes(data))
         except OSError as error:  # a run does not fail because it cannot be remembered
             log.warning("%s cannot be written: %s", file, error)
             return
@@ -76,7 +77,7 @@ class Store:
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """Walk over the files, also those that a killed process left half: age, size and path."""
-        for file in (*self.folder.glob(f"??/*{SUFFIX}"), *self.folder.glob("??/.*.part")):
+        for file in self.folder.glob(f"??/*{SUFFIX}"):
             with suppress(OSError):  # another process deletes, too
                 state = file.stat()
                 yield state.st_mtime_ns, state.st_size, file

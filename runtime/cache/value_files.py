@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +15,6 @@ from torch import Tensor
 from graph import fields_of, members
 
 from ..content.canonical import digest
-
-_numbers = itertools.count()
 
 
 class NotStorable(Exception):
@@ -57,18 +52,6 @@ def read_texts(file: Path) -> dict[str, str]:
             return opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-
-
-def write_bytes(file: Path, data: bytes) -> None:
-    """Write a file, whole or not at all; raises OSError."""
-    part = file.with_name(f".{file.stem}.{os.getpid()}.{next(_numbers)}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def _read(file: Path) -> tuple[dict[str, str], list[Tensor]]:

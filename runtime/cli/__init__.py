@@ -20,7 +20,7 @@ VERBS = {
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
     "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),
     "diff": ("A B", "say what differs between two pictures, or two graphs, by meaning"),
-    "lock": ("GRAPH [name=value ...]", "write down every file that a graph reads, for --lock"),
+    "lock": ("GRAPH [name=value ...]", "write down a graph and all that it reads, for --lock"),
     "resume": ("FILE", "go on with a run that was ended, from its checkpoint"),
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
@@ -41,7 +41,7 @@ GRAPH is a file, or the name of a graph that comes with run-graph.
        --cache DIR      keep results there, and make nothing again that is there
        --explain        say of every block why it ran or did not
        --checkpoint-every STEPS  write to GRAPH.checkpoint where a loop stands
-       --lock FILE      refuse any other file than `run-graph lock` wrote down
+       --lock FILE      refuse a graph or a file other than `run-graph lock` has
        --nodes FILE     a file of your own nodes, as often as you like
        --offline        use only what is on this machine
        --version        print the version

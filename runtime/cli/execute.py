@@ -1,6 +1,7 @@
 """Runs a graph for a person at a terminal, who sees how far it is and may end it."""
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping
@@ -52,8 +53,10 @@ def execute(
         outputs = session(graph, **inputs)
     except KeyboardInterrupt:
         print(f"interrupted{interrupt.where}", file=sys.stderr)
-        if checkpoint and checkpoint.write():
-            print(f"run-graph resume {checkpoint.file}    # goes on from there", file=sys.stderr)
+        if checkpoint and (checkpoint.write() or checkpoint.resuming):
+            words = ["run-graph", "resume", str(checkpoint.file)]
+            words += [word for file in given.nodes for word in ("--nodes", file)]
+            print(f"{shlex.join(words)}    # goes on from there", file=sys.stderr)
         return INTERRUPTED
     except RunError as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`run-graph lock`: the files that a graph reads, pinned."""
+"""`run-graph lock`: what a graph is made of, pinned."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from graph import Finding, Graph, GraphError, load, parse_inputs
 
 from ..provenance.lock import Lock, lock_of, pinned, refuse_others
-from .shared import OK
+from .shared import OK, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(given: argparse.Namespace) -> int:
     graph = load(given.graph)
     lock = lock_of(graph, _with_defaults(graph, parse_inputs(graph, given.inputs)))
     file = Path(f"{graph.name}.lock.json")
-    file.write_text(lock.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+    write_text(file, lock.model_dump_json(indent=2, exclude_none=True) + "\n")
     count = len({fact.repository for fact in lock.files if fact.repository})
     print(f"{file}: {len(lock.files)} files, {count} repositories; run with --lock {file}")
     return OK
@@ -36,9 +36,8 @@ def locked(graph: Graph, inputs: Mapping[str, Any], file: Path) -> Graph:
         lock = Lock.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise GraphError([Finding(None, f"{file} is no lock: {error}")]) from error
-    graph = pinned(graph, lock)
     refuse_others(graph, _with_defaults(graph, inputs), lock)
-    return graph
+    return pinned(graph, lock)
 
 
 def _with_defaults(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Any]:

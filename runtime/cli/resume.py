@@ -1,12 +1,15 @@
 """`run-graph resume`: a run that ended goes on where it stood."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
 from ..checkpoint import Checkpoint, read_run
+from ..content.versions import library_versions
 from ..plan import PASSES
+from ..provenance.compare import changes
 from ..provenance.replay import recorded_graph
 from .execute import execute
 
@@ -23,9 +26,10 @@ def run(given: argparse.Namespace) -> int:
     if isinstance(threads, int):
         torch.set_num_threads(threads)  # it may change the last bits
     machine = {name: str(record.machine[name]) for name in ("device", "dtype")}
-    settings = argparse.Namespace(
-        **machine, profile=False, cache=None, explain=False, memory="auto"
-    )
+    for line in changes(record.versions, library_versions()):
+        print(f"{line}: the last bits may be others", file=sys.stderr)
+    plain = {"profile": False, "cache": None, "explain": False, "memory": "auto"}
+    settings = argparse.Namespace(**machine, **plain, nodes=given.nodes)
     checkpoint = Checkpoint(given.checkpoint, every, resuming=True)
     passes = [name for name in PASSES if name in record.passes]
     savings = record.savings

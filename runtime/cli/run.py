@@ -10,7 +10,7 @@ from ..describe import describe_graph
 from . import sweep
 from .execute import execute
 from .lock import locked
-from .shared import OK
+from .shared import OK, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,10 @@ def run(given: argparse.Namespace) -> int:
     if given.sweep or given.grid:
         return sweep.run(given, graph, inputs)
     checkpoint = None
-    if given.checkpoint_every:
+    if given.checkpoint_every is not None:
+        if given.checkpoint_every < 1:
+            raise wrong(
+                f"--checkpoint-every: after {given.checkpoint_every} steps there is nothing"
+            )
         checkpoint = Checkpoint(Path(f"{graph.name}.checkpoint"), given.checkpoint_every)
     return execute(graph, inputs, given, checkpoint)

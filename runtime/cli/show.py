@@ -16,7 +16,7 @@ from graph.draw import Facts, html, mermaid, scene_of, svg, text
 from ..check import Report, check_shapes
 from ..plan import share_equal_calls
 from .check import number
-from .shared import OK, is_colourful
+from .shared import OK, is_colourful, write_text
 
 # Which colour a kind has; lists and options have that of what they are made of.
 _KINDS = {
@@ -60,9 +60,9 @@ def run(given: argparse.Namespace) -> int:
     if wrong:
         raise GraphError(wrong)
     if given.svg:
-        given.svg.write_text(svg(scene), encoding="utf-8")
+        write_text(given.svg, svg(scene))
     elif given.html:
-        given.html.write_text(html(scene), encoding="utf-8")
+        write_text(given.html, html(scene))
     elif given.mermaid:
         print(mermaid(scene), end="")
     else:

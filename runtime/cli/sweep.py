@@ -43,6 +43,9 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
     except WorkerDied as error:
         print(error, file=sys.stderr)
         code = FAILED
+    except OSError as error:
+        print(f"{error}; the rows that are done stay in {folder.path}", file=sys.stderr)
+        return FAILED
     lines = folder.summarise(rows)
     left = [line for line in lines if line["status"] != "done"]
     for line in left:

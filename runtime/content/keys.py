@@ -17,7 +17,7 @@ from typing import Any
 from graph import Block, Call, Graph, ListOf, Literal, Loop, Reference, Value
 
 from .canonical import NotCanonical, digest, encoded
-from .versions import code_of
+from .versions import code_of, libraries_of
 
 Key = bytes
 Files = Callable[[Call, Mapping[str, Any]], bytes | None]
@@ -102,6 +102,7 @@ class _Writer:
         if code is None:
             raise NotCanonical(f"the code of '{call.node.name}'")
         self.say("call", code)
+        self.parts.append(encoded(libraries_of(call.node)))
         self.function(call.node.function)
         if call.node.reads:
             self.readers.append(call)

@@ -55,7 +55,8 @@ def parse_record(data: Mapping[str, Any], name: str) -> Recorded:
         message = f"the record in {name} was written by a newer run-graph"
         raise GraphError([Finding(None, message, "upgrade run-graph")])
     if not found.graph:
-        raise GraphError([Finding(None, f"the record in {name} holds no graph")])
+        help = "if it is a JPEG, the graph was too long for it: save such pictures as PNG"
+        raise GraphError([Finding(None, f"the record in {name} holds no graph", help)])
     return found
 
 

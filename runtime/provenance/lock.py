@@ -1,4 +1,4 @@
-"""Locks: which files a graph was made with, so that a run with others is refused."""
+"""Locks: what a graph was made of, so that a run of anything else is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from graph import Block, Call, Finding, Graph, GraphError, Literal, Loop, prune
 
 from ..content.files import Files, readers
-from .record import file_facts
+from .compare import changes, wiring, written
+from .record import file_facts, own_libraries, own_nodes
 
 REVISION = "revision"
 """The parameter of loaders that takes a commit."""
@@ -29,19 +30,32 @@ class LockedFile(BaseModel):
 
 
 class Lock(BaseModel):
-    """All files of a graph; `free` names the blocks whose files hang on inputs yet to be given."""
+    """A graph, its nodes and all its files.
 
+    `graph` says what stands at every port, and what inputs are if nobody gives them; `nodes` has
+    the SHA-256 of nodes that do not come with run-graph, `versions` those of what these need;
+    `free` names the blocks whose files hang on inputs yet to be given.
+    """
+
+    graph: dict[str, str]
+    nodes: dict[str, str | None]
+    versions: dict[str, str]
     files: list[LockedFile]
     free: list[str]
 
 
 def lock_of(graph: Graph, inputs: Mapping[str, Any]) -> Lock:
-    """Find every file that a graph would read, and what it is."""
+    """Find out what a graph is made of, and which files it would read."""
     files = Files()
     found = {call.name: files.sources(call, inputs) for call in readers(prune(graph).blocks)}
     facts = file_facts({name: sources for name, sources in found.items() if sources})
-    free = sorted(name for name, sources in found.items() if sources is None)
-    return Lock(files=[LockedFile.model_validate(fact) for fact in facts], free=free)
+    return Lock(
+        graph=_lines(graph),
+        nodes=own_nodes(graph.blocks),
+        versions=own_libraries(graph.blocks),
+        files=[LockedFile.model_validate(fact) for fact in facts],
+        free=sorted(name for name, sources in found.items() if sources is None),
+    )
 
 
 def pinned(graph: Graph, lock: Lock) -> Graph:
@@ -57,10 +71,22 @@ def pinned(graph: Graph, lock: Lock) -> Graph:
 
 
 def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
-    """Raise GraphError with every file that a graph would read and that is not as a lock has it."""
-    now = lock_of(graph, inputs)
+    """Raise GraphError with all that a graph is made of, or would read, and a lock has otherwise.
+
+    `graph` is as it was written, not yet `pinned`.
+    """
+    now = lock_of(pinned(graph, lock), inputs)
     known = {(fact.block, fact.file): fact.sha256 for fact in lock.files}
     findings = [
+        Finding(None, f"{what} since it was locked: {line}")
+        for what, then, new in (
+            ("the graph was edited", lock.graph, _lines(graph)),
+            ("the code of a node was changed", lock.nodes, now.nodes),
+            ("a library was changed", lock.versions, now.versions),
+        )
+        for line in changes(then, new)
+    ]
+    findings += [
         Finding(None, f"'{name}' reads what only the run can say, which the lock forbids")
         for name in now.free
         if name not in lock.free
@@ -74,6 +100,15 @@ def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
         findings.append(Finding(None, f"{found}, and {rule}"))
     if findings:
         raise GraphError(findings)
+
+
+def _lines(graph: Graph) -> dict[str, str]:
+    """Write a graph down as what stands at every port, and what its inputs are by default."""
+    defaults = {
+        f"input {name}": "must be given" if entry.required else written(Literal(entry.default))
+        for name, entry in graph.inputs.items()
+    }
+    return defaults | wiring(graph)
 
 
 def _changed(block: Block, change: Callable[[Call], Call]) -> Block:

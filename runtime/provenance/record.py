@@ -15,6 +15,7 @@ from graph import (
     Call,
     Graph,
     Source,
+    calls_of,
     digest_in_background,
     has_effect,
     without_folder,
@@ -23,7 +24,13 @@ from graph import (
 
 from ..content.canonical import NotCanonical, digest
 from ..content.files import Files, readers
-from ..content.versions import code_of, is_ours, library_versions, machine_facts
+from ..content.versions import (
+    code_of,
+    is_ours,
+    libraries_of,
+    library_versions,
+    machine_facts,
+)
 from ..errors import brief
 from ..memory.rungs import Saving
 
@@ -80,11 +87,11 @@ class Provenance:
             "inputs": inputs,
             "shortened": shortened,
             "files": file_facts(self.sources),
-            "nodes": _own_nodes(self.plan.blocks),
+            "nodes": own_nodes(self.plan.blocks),
             "passes": self.passes,
             "savings": self.savings,
             "machine": machine_facts(*self.machine),
-            "versions": library_versions(),
+            "versions": library_versions() | own_libraries(self.plan.blocks),
         }
 
 
@@ -110,7 +117,8 @@ def _as_json(inputs: Mapping[str, Any]) -> tuple[Record, list[str]]:
     shortened: list[str] = []
     for name, value in inputs.items():
         values[name] = _plain(value)
-        if values[name] != (str(value) if isinstance(value, Path) else value):
+        whole = str(value) if isinstance(value, Path) else value
+        if values[name] is not whole and values[name] != whole:  # NaN is not equal to itself
             shortened.append(name)
     return values, shortened
 
@@ -130,12 +138,13 @@ def _plain(value: Any) -> Any:
         return brief(value)
 
 
-def _own_nodes(blocks: Iterable[Block]) -> dict[str, str | None]:
+def own_nodes(blocks: tuple[Block, ...]) -> dict[str, str | None]:
     """Give the SHA-256 of the code of those nodes that do not come with run-graph."""
-    found: dict[str, str | None] = {}
-    for block in blocks:
-        if not isinstance(block, Call):
-            found |= _own_nodes(block.body)
-        elif not is_ours(block.node):
-            found[block.node.name] = code_of(block.node)
-    return found
+    nodes = [call.node for call in calls_of(blocks)]
+    return {node.name: code_of(node) for node in nodes if not is_ours(node)}
+
+
+def own_libraries(blocks: tuple[Block, ...]) -> dict[str, str]:
+    """Give the versions of the packs, and of what they import, of such nodes."""
+    found = [libraries_of(call.node) for call in calls_of(blocks)]
+    return {name: number for libraries in found for name, number in libraries.items()}

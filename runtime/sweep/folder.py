@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graph import write_whole
+
 from ..workers import Outcome
 from .page import contact_page
 from .rows import Row, varied
@@ -48,19 +50,19 @@ class SweepFolder:
                 json.dumps({"inputs": dict(row.inputs), "error": outcome.error}, default=str),
             )
             return
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.path))
-        for name, content in outcome.files.items():
-            (part / name).write_bytes(content)
         record = {
             "inputs": dict(row.inputs),
             "files": sorted(outcome.files),
             "seconds": round(outcome.seconds, 3),
         }
-        (part / RECORD).write_text(json.dumps(record, default=str), encoding="utf-8")
-        part.chmod(0o755)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.path))
         try:
+            for name, content in outcome.files.items():
+                (part / name).write_bytes(content)
+            (part / RECORD).write_text(json.dumps(record, default=str), encoding="utf-8")
+            part.chmod(0o755)
             os.rename(part, self.path / row.name)
-        except OSError:  # another sweep was first
+        except OSError:  # another sweep was first, or the disk is full
             shutil.rmtree(part)
             if not (self.path / row.name).is_dir():
                 raise
@@ -96,10 +98,4 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=".part-", delete=False
-    ) as part:
-        part.write(text)
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -18,7 +18,7 @@ from transformers import (
 from nodes.weights.clip_vocabulary import clip_vocabulary, tokenizer_config, with_vocabularies
 from nodes.weights.families import known_families, part_names
 from nodes.weights.key_names import to_ours
-from nodes.weights.single_file import recognise
+from nodes.weights.single_file import _fitting, recognise
 from tests.checkpoints_in_memory import original, read, stored, with_prefix
 from tests.published_configs import CONTROLNETS, UNETS, reduced
 
@@ -227,6 +227,13 @@ def test_a_controlnet_is_found_beside_the_model_that_it_was_trained_on(files):
     both = {**files("sd1"), **files("controlnet")}
     assert recognise(FILE, both, {}).families[0] == "sd1"
     assert recognise(FILE, both, {}, part="controlnet").components.keys() == {"controlnet"}
+
+
+def test_a_file_is_compared_with_all_families_once(files):
+    _fitting.cache_clear()
+    found = [recognise(FILE, files("sd1"), {}, part=part) for part in (None, "unet", "vae", None)]
+    assert {checkpoint.families for checkpoint in found} == {("sd1",)}
+    assert _fitting.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])

@@ -8,8 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from .checkpoint import Checkpoint, without_parts
 from .component import Component, StoredTensor
@@ -98,10 +101,12 @@ def recognise(
     for pattern, kind in _OTHERS.items():
         if any(re.fullmatch(pattern, key) for key in tensors):
             raise ValueError(f"{path} is {kind}; it cannot be read as a checkpoint in one file")
-    readings = list(_readings(tensors, _candidates(family, part)))
-    fitting = [reading for reading in readings if not reading.wrong]
+    candidates = _candidates(family, part)
+    names = _fitting(frozenset((key, it.shape) for key, it in tensors.items()), family)
+    known = [each for each in candidates if each.name in names]
+    fitting = [reading for reading in _readings(tensors, known) if not reading.wrong]
     if not fitting:
-        raise ValueError(_unknown(path, tensors, readings, family))
+        raise ValueError(_unknown(path, tensors, _readings(tensors, candidates), family))
     said = metadata.get("modelspec.architecture")
     fitting.sort(key=lambda reading: said is None or reading.family.modelspec != said)  # stable
     chosen = fitting[0]
@@ -112,6 +117,16 @@ def recognise(
         tuple(dict.fromkeys(reading.family.name for reading in fitting)),
         tuple(sorted(tensors.keys() - chosen.used)),
     )
+
+
+@lru_cache(maxsize=8)
+def _fitting(shapes: frozenset[tuple[str, tuple[int, ...]]], family: str | None) -> frozenset[str]:
+    """Name the families that a file may be of; a run opens it anew for each of its parts."""
+    tensors = {
+        key: StoredTensor(Path(), shape, torch.float32, torch.empty) for key, shape in shapes
+    }
+    readings = _readings(tensors, _candidates(family, None))
+    return frozenset(reading.family.name for reading in readings if not reading.wrong)
 
 
 def _candidates(family: str | None, part: str | None) -> list[Family]:

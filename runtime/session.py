@@ -1,10 +1,11 @@
 """Runs graphs on one device, in one precision."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from graph import Graph, bind
+from graph import Call, Graph, bind
 
 from .cache.cache import Cache
 from .cache.remember import Remembering, recall
@@ -17,8 +18,8 @@ from .memory.fit import Fitting
 from .memory.ladder import Spared
 from .memory.rungs import Saving
 from .place import choose_device, choose_dtype, why_dtype
-from .plan import PASSES, make_plan, plain
-from .provenance.record import Provenance
+from .plan import PASSES, make_plan, plain, plan_together
+from .provenance.record import Provenance, Record
 from .writable import refuse_unwritable
 
 IN_MEMORY: Any = object()
@@ -70,24 +71,63 @@ class Session:
         """
         known = bind(graph, inputs)
         spared = self._plan(graph, known)
+        provenance = self._provenance(graph, spared.plan, known, spared.savings, 1)
+        machine = self._machine(provenance)
+        if self.checkpoint:
+            self.checkpoint.begin(graph, spared.plan, known, machine, self.passes, spared.savings)
+        return self._run(graph, spared, known, machine, self.checkpoint)
+
+    def together(self, graph: Graph, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Run a graph with several sets of inputs at once, and give the outputs of each.
+
+        What they share is done once, and calls of a network for single pictures are one call on a
+        batch: last bits may differ from those of a run alone, and what is saved says so. Raises
+        what a run raises, for all of them.
+        """
+        known = [bind(graph, inputs) for inputs in runs]
+        whole, all_known = plan_together(graph, known, self.passes)
+        spared = self.fitting.fit(whole, all_known)
+        records = [
+            self._provenance(
+                graph,
+                make_plan(graph, inputs, self.passes),
+                inputs,
+                _own(spared.savings, f"{number}/"),
+                len(runs),
+            )
+            for number, inputs in enumerate(known)
+        ]
+
+        def provenance(call: Call) -> Callable[[], Record]:
+            number, _, name = call.name.partition("/")
+            return records[int(number)](replace(call, name=name))
+
+        outputs = self._run(graph, spared, all_known, self._machine(provenance))
+        return [
+            {name: outputs[f"{number}/{name}"] for name in graph.outputs}
+            for number in range(len(runs))
+        ]
+
+    def _run(
+        self,
+        graph: Graph,
+        spared: Spared,
+        known: dict[str, Any],
+        machine: dict[str, Any],
+        checkpoint: Checkpoint | None = None,
+    ) -> dict[str, Any]:
         plan = spared.plan
         refuse_unwritable(plan)
-        provenance = Provenance(
-            graph, plan, known, self.device, self.dtype, self.passes, spared.savings, self.files
-        )
-        machine = {"device": self.device, "dtype": self.dtype, "provenance": provenance}
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         for brought in spared.brought:
             self._tell(MemorySpared(brought))
         keep = None
-        if self.checkpoint:
-            self.checkpoint.begin(graph, plan, known, machine, self.passes, spared.savings)
         if self.cache:
             remember = self.cache(plan, known, machine)
             plan, found = recall(plan, remember)
             known, keep = known | found, remember.keep
-        outputs = evaluate(plan, known, machine, self.listen, keep, self.record, self.checkpoint)
+        outputs = evaluate(plan, known, machine, self.listen, keep, self.record, checkpoint)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
 
@@ -104,6 +144,29 @@ class Session:
             self._planned = (graph, depends_on, self.fitting.fit(plan, known))
         return self._planned[2]
 
+    def _provenance(
+        self,
+        graph: Graph,
+        plan: Graph,
+        known: dict[str, Any],
+        savings: Sequence[Saving],
+        batch: int,
+    ) -> Provenance:
+        machine = self.device, self.dtype
+        return Provenance(graph, plan, known, *machine, self.passes, savings, self.files, batch)
+
+    def _machine(self, provenance: Callable[[Call], Callable[[], Record]]) -> dict[str, Any]:
+        return {"device": self.device, "dtype": self.dtype, "provenance": provenance}
+
     def _tell(self, event: Event) -> None:
         if self.listen:
             self.listen(event)
+
+
+def _own(savings: Sequence[Saving], prefix: str) -> list[Saving]:
+    """Give what was saved for one run of several, by the names that its calls have alone."""
+    return [
+        Saving(each.rung, each.call.removeprefix(prefix))
+        for each in savings
+        if each.call.startswith(prefix)
+    ]

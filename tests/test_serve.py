@@ -18,7 +18,7 @@ pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 from starlette.testclient import TestClient
 
 from runtime import Session
-from runtime.serve import LIMITS, Queue, make_app, serve_graph
+from runtime.serve import LIMITS, Queue, Run, make_app, serve_graph
 from runtime.workers import Runner, ThreadWorker
 
 GRAPH = """# Write words that grow.
@@ -36,7 +36,7 @@ nodes:
 gate = threading.Event()
 
 
-def a_graph():
+def a_graph(text: str = GRAPH):
     registry = Registry()
 
     @registry.node(reads=lambda path: [Path(path)])
@@ -66,13 +66,25 @@ def a_graph():
         Path(path).write_text(words)
         return Path(path)
 
-    return load_text(GRAPH, "words", registry)
+    return load_text(text, "words", registry)
+
+
+def a_queue(graph, room: int, batch: int = 1) -> Queue:
+    runner = Runner(Session("cpu", "float32"), {"words": graph}, watched=True)
+    return Queue(1, lambda number: ThreadWorker(lambda _: runner, number), room, batch)
+
+
+def wait_for(reached) -> None:
+    for _ in range(400):
+        if reached():
+            return
+        time.sleep(0.02)
+    raise AssertionError
 
 
 @pytest.fixture(scope="module")
 def queue():
-    runner = Runner(Session("cpu", "float32"), {"words": a_graph()}, watched=True)
-    made = Queue(1, lambda number: ThreadWorker(lambda _: runner, number), room=2)
+    made = a_queue(a_graph(), room=2)
     yield made
     gate.set()
     made.close()
@@ -186,6 +198,33 @@ def test_a_full_queue_says_so_and_what_waits_can_be_cancelled(client, queue):
     gate.set()
     assert until(client, running, "cancelled")["step"] == 1  # after the step it was in
     assert until(client, waiting[1], "done")["files"] == ["words.txt"]
+
+
+def test_waiting_runs_that_differ_per_picture_are_one_run(tmp_path):
+    (tmp_path / "source.txt").write_text("!")
+    text = GRAPH.replace("words: hello", "prompt: hello").replace("$words", "$prompt")
+    fixed = {"source": str(tmp_path / "source.txt")}
+    served = serve_graph(a_graph(text), fixed, LIMITS, frozenset())
+    queue = a_queue(served.graph, room=6, batch=3)
+    gate.clear()
+    first = Run(served.make_task({"prompt": "wait"}))
+    queue.submit(first)
+    wait_for(lambda: first.status == "running")
+    asked = [
+        {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c", "steps": 1}, {"prompt": "d"},
+        {"prompt": "e"}, {"prompt": "refuse"},
+    ]  # fmt: skip
+    runs = [Run(served.make_task(inputs)) for inputs in asked]
+    for run in runs:
+        queue.submit(run)
+    gate.set()
+    wait_for(lambda: all(run.has_ended for run in runs))
+    queue.close()
+    assert [run.tell().get("batch", 1) for run in runs] == [3, 3, 1, 3, 1, 1]
+    assert [run.files.get("words.txt") for run in runs] == [
+        b"a!!", b"b!!", b"c!", b"d!!", b"e!!", None,
+    ]  # fmt: skip
+    assert runs[-1].error == "these words are refused"  # which 'e' had no part in
 
 
 def test_the_server_tells_its_health_and_counts(client):

@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--queue", type=int, default=16, help="how many runs may wait")
     option("--on", default="here", metavar="WHERE",
            help="local:2 (processes), ray or ray://HOST:10001; a GPU for each worker")  # fmt: skip
+    option("--max-batch-size", type=int, default=1, metavar="N",
+           help="so many waiting runs become one, if only prompts and seeds differ")  # fmt: skip
     option("--host", default="127.0.0.1")
     option("--port", type=int, default=8000)
     option("--device", default="auto")
@@ -52,7 +54,8 @@ def run(given: argparse.Namespace) -> int:
         graph.name: serve_graph(graph, fixed, limits, uploads)
         for graph, fixed in _graphs(given.words)
     }
-    queue = Queue(*_workers(given, [served.graph for served in graphs.values()]), given.queue)
+    workers = _workers(given, [served.graph for served in graphs.values()])
+    queue = Queue(*workers, given.queue, given.max_batch_size)
     app = make_app(graphs, queue, token)
     try:
         uvicorn.run(app, host=given.host, port=given.port, log_level="warning" if token else "info")

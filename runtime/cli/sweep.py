@@ -60,7 +60,7 @@ def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> I
     job = make_job(given, [graph], watched=False)
     if given.on == "here":
         runner = Runner(job.session(0), {graph.name: graph})
-        return (runner.run(task) for task in tasks)
+        return (outcome for task in tasks for outcome in runner.run([task]))
     workers = workers_on(given.on, job)
     return spread(tasks, workers.count, workers.start, workers.wait)
 

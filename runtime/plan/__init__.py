@@ -1,6 +1,6 @@
 """Passes over a checked graph, each from graph to graph, before anything runs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graph import Graph, prune
@@ -10,6 +10,7 @@ from .known import fill_in, plain
 from .late import run_late
 from .settle import settle
 from .share import share_equal_calls
+from .together import put_together
 from .twins import merge_twins
 
 PASSES: Mapping[str, Callable[[Graph], Graph]] = {
@@ -27,14 +28,25 @@ def make_plan(graph: Graph, known: Mapping[str, Any], passes: Iterable[str] = PA
 
     Raises ValueError for a pass that there is not.
     """
+    return _passed(prune(fill_in(graph, known)), passes)
+
+
+def plan_together(
+    graph: Graph, runs: Sequence[Mapping[str, Any]], passes: Iterable[str] = PASSES
+) -> tuple[Graph, dict[str, Any]]:
+    """Plan several runs of a graph as one, and give the inputs of that: see `put_together`."""
+    whole, known = put_together(graph, runs)
+    return _passed(whole, passes), known
+
+
+def _passed(plan: Graph, passes: Iterable[str]) -> Graph:
     chosen = set(passes)
     if unknown := chosen - set(PASSES):
         raise ValueError(f"there is no pass {min(unknown)!r}: they are {', '.join(PASSES)}")
-    plan = prune(fill_in(graph, known))
     for name, plan_pass in PASSES.items():
         if name in chosen:
             plan = plan_pass(plan)
     return plan
 
 
-__all__ = ["PASSES", "make_plan", "plain", "share_equal_calls"]
+__all__ = ["PASSES", "make_plan", "plain", "plan_together", "share_equal_calls"]

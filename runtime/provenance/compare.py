@@ -34,6 +34,7 @@ class Recorded(BaseModel):
     nodes: dict[str, str | None] = {}
     passes: list[str] = []
     savings: list[Saving] = []
+    batch: int = 1
     machine: dict[str, Any] = {}
     versions: dict[str, str] = {}
     block: str = ""
@@ -73,6 +74,7 @@ def drift(then: Recorded, now: Recorded) -> list[str]:
         *changes(*files),
         *changes(*nodes),
         *changes({"passes": then.passes}, {"passes": now.passes}),
+        *changes({"runs in its batch": then.batch}, {"runs in its batch": now.batch}),
         *changes({"savings": then.savings}, {"savings": now.savings}),
         *changes(then.machine, now.machine),
         *changes(then.versions, now.versions),

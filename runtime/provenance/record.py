@@ -42,8 +42,8 @@ Record = dict[str, Any]
 class Provenance:
     """Tells the savers of one run how what they save was made; never a folder, a name or a token.
 
-    `provenance(call)` is what is supplied to a call: a function that gives the record, and counts
-    how often that call has asked.
+    `batch` counts the runs that were done as one with it. `provenance(call)` is what is supplied to
+    a call: a function that gives the record, and counts how often that call has asked.
     """
 
     def __init__(
@@ -56,9 +56,10 @@ class Provenance:
         passes: Sequence[str],
         savings: Sequence[Saving],
         files: Files,
+        batch: int = 1,
     ) -> None:
         self.graph, self.plan, self.inputs, self.passes = graph, plan, inputs, list(passes)
-        self.machine, self.savings = (device, dtype), savings
+        self.machine, self.savings, self.batch = (device, dtype), savings, batch
         self.sources: dict[str, tuple[Source, ...]] = {}
         self.saved = Counter[str]()
         self.common: Record | None = None
@@ -90,6 +91,7 @@ class Provenance:
             "nodes": own_nodes(self.plan.blocks),
             "passes": self.passes,
             "savings": self.savings,
+            "batch": self.batch,
             "machine": machine_facts(*self.machine),
             "versions": library_versions() | own_libraries(self.plan.blocks),
         }

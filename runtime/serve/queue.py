@@ -15,6 +15,7 @@ from ..workers import Outcome, Progress, Status, Task, Worker, WorkerDied
 log = logging.getLogger("run-graph")
 KEPT = 64  # ended runs whose results can still be fetched
 ATTEMPTS = 2  # so many workers may die of a run
+PER_PICTURE = ("prompt", "negative_prompt", "seed")  # inputs in which runs of one batch differ
 STARTS = 3  # so many workers in a row may die before they are ready
 
 
@@ -26,7 +27,7 @@ class NoWorkers(Exception):
     """No worker could be started, so nothing would ever run."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A run that was asked for, and what became of it."""
 
@@ -37,6 +38,7 @@ class Run:
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     error: str = ""
     seconds: float = 0.0
+    batch: int = 1
     attempts: int = 0
     cancelled: bool = False
 
@@ -47,13 +49,15 @@ class Run:
 
     def tell(self) -> dict[str, Any]:
         """Describe the run, without its files."""
-        told = {"id": self.task.id, "graph": self.task.graph, "status": self.status}
+        told: dict[str, Any] = {"id": self.task.id, "graph": self.task.graph, "status": self.status}
         if self.progress:
             told |= {"step": self.progress.step, "steps": self.progress.steps}
         if self.error:
             told["error"] = self.error
         if self.has_ended:
             told |= {"seconds": round(self.seconds, 3), "files": sorted(self.files)}
+        if self.batch > 1:
+            told["batch"] = self.batch
         return told
 
 
@@ -61,11 +65,14 @@ class Queue:
     """Runs that wait, and `count` workers, each served by a thread, that take the next when free.
 
     At most `room` wait; one more raises QueueFull. A worker that dies is replaced, and its run is
-    tried once more, by whoever is free. The last `KEPT` runs that ended can be looked up.
+    tried once more, alone, by whoever is free. The last `KEPT` runs that ended can be looked up.
+    A worker takes up to `batch` waiting runs at once, where they differ only per picture.
     """
 
-    def __init__(self, count: int, start: Callable[[int], Worker], room: int) -> None:
-        self.room = room
+    def __init__(
+        self, count: int, start: Callable[[int], Worker], room: int, batch: int = 1
+    ) -> None:
+        self.room, self.batch = room, batch
         self.ended: dict[tuple[str, str], int] = {}
         self.seconds: dict[str, float] = {}
         self.ready: set[int] = set()
@@ -163,9 +170,13 @@ class Queue:
         """Wait for runs for a worker; none once the queue is closed."""
         with self._change:
             self._change.wait_for(lambda: self._waiting or self._closed)
-            runs = [] if self._closed else [self._waiting.popleft()]
-            if runs:
-                self._running[worker] = runs
+            if self._closed:
+                return []
+            first = self._waiting[0]
+            runs = [run for run in self._waiting if run is first or _alike(run, first)]
+            self._running[worker] = runs = runs[: self.batch]
+            for run in runs:
+                self._waiting.remove(run)
             return runs
 
     def _work(self, worker: Worker, runs: Sequence[Run]) -> None:
@@ -199,6 +210,7 @@ class Queue:
     def _end(self, run: Run, outcome: Outcome) -> None:
         """Note what became of a run."""
         if not run.cancelled:
+            run.batch = outcome.batch
             run.files, run.error = outcome.files, outcome.refusal or outcome.error
         run.seconds = outcome.seconds
         run.status = "cancelled" if run.cancelled else outcome.status  # last: others look at it
@@ -206,3 +218,14 @@ class Queue:
         self.ended[key] = self.ended.get(key, 0) + 1
         self.seconds[run.task.graph] = self.seconds.get(run.task.graph, 0.0) + run.seconds
         run.on_change()
+
+
+def _alike(one: Run, other: Run) -> bool:
+    """Tell whether two runs can be one batch."""
+    tasks = one.task, other.task
+    same = [{**task.inputs, **dict.fromkeys(PER_PICTURE)} for task in tasks]
+    return (
+        not (one.attempts or other.attempts or one.task.uploads or other.task.uploads)
+        and one.task.graph == other.task.graph
+        and repr(sorted(same[0].items())) == repr(sorted(same[1].items()))
+    )

@@ -35,45 +35,68 @@ class Runner:
         """Run tasks, as a worker does."""
         if self.watched:
             self.session.listen = _listening(line, {task.id for task in tasks})
-        return tuple(self.run(task) for task in tasks)
+        return self.run(tasks)
 
-    def run(self, task: Task) -> Outcome:
-        """Run a task; that it fails is an outcome, too."""
+    def run(self, tasks: Sequence[Task]) -> tuple[Outcome, ...]:
+        """Run tasks; that one fails is an outcome, too.
+
+        Several are one run. Where that fails, each is run alone, so that none fails for another.
+        """
         begin = time.perf_counter()
-
-        def seconds() -> float:
-            return time.perf_counter() - begin
-
         try:
-            files = self._files(task)
-            return Outcome(task.id, "done", seconds(), files)
-        except _Cancelled:
-            return Outcome(task.id, "cancelled", seconds())
-        except GraphError as error:
-            return Outcome(task.id, "refused", seconds(), error=str(error))
-        except RunError as error:
-            cause = error.__cause__
-            if isinstance(cause, ValueError):
-                return Outcome(task.id, "refused", seconds(), {}, str(error), str(cause))
-            return Outcome(task.id, "failed", seconds(), error=str(error))
+            made = self._files(tasks)
         except Exception as error:
-            return Outcome(task.id, "failed", seconds(), error=f"{type(error).__name__}: {error}")
+            if len(tasks) > 1 and not isinstance(error, _Cancelled):
+                return tuple(outcome for task in tasks for outcome in self.run([task]))
+            seconds = time.perf_counter() - begin
+            return tuple(_failure(task.id, seconds, error) for task in tasks)
+        seconds = time.perf_counter() - begin
+        return tuple(
+            Outcome(task.id, "done", seconds, files, batch=len(tasks))
+            for task, files in zip(tasks, made, strict=True)
+        )
 
-    def _files(self, task: Task) -> dict[str, bytes]:
-        """Give the files that a run writes, by the names that it would give them."""
-        graph = self.graphs[task.graph]
+    def _files(self, tasks: Sequence[Task]) -> list[dict[str, bytes]]:
+        """Give the files that each task writes, by the names that it would give them."""
+        graph = self.graphs[tasks[0].graph]
         with tempfile.TemporaryDirectory(prefix="run-graph-") as folder:
-            given, made = Path(folder, "given"), Path(folder, "made")
-            inputs = dict[str, Any](task.inputs)
-            given.mkdir()
-            made.mkdir()
-            for name, content in task.uploads.items():
-                (given / name).write_bytes(content)
-                inputs[name] = str(given / name)
-            for name in written_inputs(graph):
-                inputs[name] = str(made / Path(graph.inputs[name].default or f"{name}.png").name)
-            self.session(graph, **inputs)
-            return {path.name: path.read_bytes() for path in sorted(made.iterdir())}
+            folders = [Path(folder, str(number)) for number in range(len(tasks))]
+            runs = [_with_files(graph, *pair) for pair in zip(tasks, folders, strict=True)]
+            if len(runs) == 1:
+                self.session(graph, **runs[0])
+            else:
+                self.session.together(graph, runs)
+            return [
+                {path.name: path.read_bytes() for path in sorted((each / "made").iterdir())}
+                for each in folders
+            ]
+
+
+def _with_files(graph: Graph, task: Task, folder: Path) -> dict[str, Any]:
+    """Give the inputs of a run that finds its uploads in a folder, and writes its files there."""
+    given, made = folder / "given", folder / "made"
+    given.mkdir(parents=True)
+    made.mkdir()
+    inputs = dict(task.inputs)
+    for name, content in task.uploads.items():
+        (given / name).write_bytes(content)
+        inputs[name] = str(given / name)
+    for name in written_inputs(graph):
+        inputs[name] = str(made / Path(graph.inputs[name].default or f"{name}.png").name)
+    return inputs
+
+
+def _failure(id: str, seconds: float, error: Exception) -> Outcome:
+    if isinstance(error, _Cancelled):
+        return Outcome(id, "cancelled", seconds)
+    if isinstance(error, GraphError):
+        return Outcome(id, "refused", seconds, error=str(error))
+    if not isinstance(error, RunError):
+        return Outcome(id, "failed", seconds, error=f"{type(error).__name__}: {error}")
+    cause = error.__cause__
+    if isinstance(cause, ValueError):
+        return Outcome(id, "refused", seconds, error=str(error), refusal=str(cause))
+    return Outcome(id, "failed", seconds, error=str(error))
 
 
 def _listening(line: Line, ids: set[str]) -> Listen:

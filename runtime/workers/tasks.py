@@ -32,7 +32,8 @@ class Outcome:
     """What became of a task: the files that it wrote by their names, or an `error`.
 
     `failed` means that something broke, `refused` that a node did not take what it was given;
-    `refusal` is what that node says, without the place in the graph.
+    `refusal` is what that node says, without the place in the graph. `batch` counts the tasks that
+    were one run with it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Outcome:
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     error: str = ""
     refusal: str = ""
+    batch: int = 1
 
 
 Said = Progress | tuple[Outcome, ...] | None

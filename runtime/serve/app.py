@@ -7,9 +7,10 @@ import base64
 import contextlib
 import hmac
 import json
+import math
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,7 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph import GraphError
 
-from .describe import describe_metrics, describe_openapi, describe_page
+from .describe import describe_metrics, describe_page
+from .openapi import describe_openapi
 from .queue import NoWorkers, Queue, QueueFull, Run
 from .served import Served
 
@@ -208,12 +210,25 @@ async def _body(request: Request) -> bytes:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body or b"{}")
+        found = json.loads(body or b"{}", parse_float=_number, parse_constant=_no_number)
+        json.dumps(found, ensure_ascii=False).encode()  # which half a surrogate pair is not
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"the body is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise HTTPException(400, "the body must be a JSON object of inputs")
     return cast("dict[str, Any]", found)
+
+
+def _number(text: str) -> float:
+    """Read a number; a whole one is an integer, as JSON Schema has it: 20.0 steps are 20."""
+    number = float(text)
+    if math.isinf(number):
+        _no_number(text)
+    return int(number) if number.is_integer() else number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _result(run: Run, as_json: bool) -> Response:

@@ -1,52 +1,13 @@
-"""What a server says of itself: OpenAPI, numbers for Prometheus, a page for people."""
+"""What a server says of itself: numbers for Prometheus, a page for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
 
 from ..sweep import script_data
 from .queue import Queue
 from .served import Served
-
-
-def describe_openapi(graphs: Mapping[str, Served]) -> dict[str, Any]:
-    """Describe the endpoints in OpenAPI 3.1."""
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "run-graph", "version": "1"},
-        "paths": {
-            f"/graphs/{name}": {"post": _operation(served)} for name, served in graphs.items()
-        },
-    }
-
-
-def _operation(served: Served) -> dict[str, Any]:
-    def answer(words: str, kind: str = "application/json") -> dict[str, Any]:
-        return {"description": words, "content": {kind: {}}}
-
-    return {
-        "operationId": served.graph.name.replace("-", "_"),
-        "summary": served.graph.doc.split("\n")[0],
-        "description": served.graph.doc,
-        "requestBody": {
-            "required": bool(served.schema()["required"]),
-            "content": {"application/json": {"schema": served.schema()}},
-        },
-        "responses": {
-            "200": answer("the picture; JSON where it is accepted, or there are several", "*/*"),
-            "202": answer("with Prefer: respond-async: where to look for the run"),
-            "400": answer("the body is no JSON object"),
-            "401": answer("the token is missing or wrong"),
-            "403": answer("called from another site"),
-            "413": answer("the body is too large"),
-            "422": answer("inputs that the graph does not take, each with what would help"),
-            "500": answer("the graph broke: a mistake in it, or of the server"),
-            "503": answer("no worker can be started"),
-            "429": answer("too many runs wait: Retry-After says how long to wait"),
-        },
-    }
 
 
 def describe_metrics(queue: Queue) -> str:

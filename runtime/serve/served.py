@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from graph import (
     Finding,
     Graph,
     GraphError,
+    Input,
     Reference,
     bind,
     calls_of,
@@ -26,6 +28,9 @@ from ..workers import Task
 
 LIMITS = {"steps": 150, "width": 2048, "height": 2048, "count": 8}
 LONGEST_TEXT = 10_000
+LARGEST_NUMBER = 2**64 - 1  # the largest seed there is
+BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+DATA_URL = f"^data:[^,]*;base64,{BASE64}$"
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,11 @@ class Served:
     def _too_much(self, name: str, value: Any) -> str | None:
         if isinstance(value, str) and name not in self.uploads and len(value) > LONGEST_TEXT:
             return f"input '{name}' takes at most {LONGEST_TEXT} characters, found {len(value)}"
-        most = self.limits.get(name)
-        if most is not None and isinstance(value, int | float) and value > most:
+        most = self.limits.get(name, LARGEST_NUMBER)
+        if isinstance(value, int | float) and value > most:
             return f"input '{name}' is at most {most:g} on this server, found {value}"
+        if isinstance(value, int | float) and value < -LARGEST_NUMBER:
+            return f"input '{name}' is at least {-LARGEST_NUMBER:g} on this server, found {value}"
         return None
 
     def schema(self) -> dict[str, Any]:
@@ -88,10 +95,14 @@ class Served:
         for name in self.open:
             entry = self.graph.inputs[name]
             found = input_schema(entry)
+            kinds = [each.get("type") for each in (found, *found.get("anyOf", ()))]
             if name in self.uploads:
-                found = {"type": "string", "pattern": "^data:", "description": "a file as data URL"}
-            if name in self.limits:
-                found = {**found, "maximum": self.limits[name]}
+                found = _upload_schema(entry)
+            elif "string" in kinds:
+                found = {**found, "maxLength": LONGEST_TEXT}
+            elif {"integer", "number"} & {*kinds}:
+                most = min(self.limits.get(name, LARGEST_NUMBER), found.get("maximum", math.inf))
+                found = {"minimum": -LARGEST_NUMBER, **found, "maximum": most}
             properties[name] = found
         required = [name for name in self.open if self.graph.inputs[name].required]
         return {
@@ -131,6 +142,13 @@ def serve_graph(
         raise GraphError(findings)
     known = {name: most for name, most in limits.items() if name in graph.inputs}
     return Served(graph, kept, known, uploads & graph.inputs.keys())
+
+
+def _upload_schema(entry: Input) -> dict[str, Any]:
+    url = {"type": "string", "pattern": DATA_URL, "description": "a file as data URL"}
+    if entry.required or entry.default is not None:
+        return url
+    return {"anyOf": [url, {"type": "null"}], "description": "a file as data URL, or none"}
 
 
 def _decode(value: Any) -> bytes:

@@ -1,0 +1,96 @@
+"""Requests made up from the OpenAPI page: never a 5xx, and every answer is one that it documents."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import given, settings
+from pydantic import Field
+
+import nodes
+from graph import Registry, Written, load, load_text
+from runtime import Session
+from runtime.serve import LIMITS, Queue, make_app, serve_graph
+from runtime.workers import Runner, ThreadWorker
+
+pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+import schemathesis
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+assert nodes.__all__
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+BEARER = {"authorization": "Bearer secret"}
+GRAPH = """# Write what was given.
+inputs: {words: hello, steps: 2, scale: 1.5, loud: false, mood: calm, list: [1], extra: null,
+         source: , output: words.txt}
+nodes:
+  read: {node: read_words, path: $source, extra: $extra}
+  saved: {node: write_all, words: $words, steps: $steps, scale: $scale, loud: $loud, mood: $mood,
+          list: $list, other: $read, path: $output}
+"""
+
+
+def a_graph():
+    registry = Registry()
+
+    @registry.node(reads=lambda path, extra: [Path(it) for it in (path, extra) if it])
+    def read_words(path: str, extra: str | None) -> str:
+        """Read."""
+        return "".join(Path(it).read_bytes().hex() for it in (path, extra) if it)
+
+    @registry.node(effect=True)
+    def write_all(
+        words: str,
+        steps: Annotated[int, Field(ge=1)],
+        scale: Annotated[float, Field(gt=0, le=10)],
+        loud: bool,
+        mood: Literal["calm", "wild"] | int,
+        list: list[int],
+        other: str,
+        path: Annotated[str, Written()],
+    ) -> Path:
+        """Write."""
+        Path(path).write_text(repr((words, steps, scale, loud, mood, list, other)))
+        return Path(path)
+
+    return load_text(GRAPH, "words", registry)
+
+
+def an_api(graph, limits):
+    served = serve_graph(graph, {}, limits, frozenset({"source", "extra"}))
+    runner = Runner(Session("cpu"), {graph.name: graph}, watched=True)
+    queue = Queue(1, lambda number: ThreadWorker(lambda _: runner, number), room=16)
+    app = make_app({graph.name: served}, queue, "secret")
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=BEARER)
+
+
+API = an_api(a_graph(), LIMITS)
+OPERATIONS = [each.ok() for each in API.get_all_operations()]
+AS_DESCRIBED, OTHERWISE = schemathesis.GenerationMode
+CASES = [(each, AS_DESCRIBED) for each in OPERATIONS]
+CASES += [(each, OTHERWISE) for each in OPERATIONS if each.body]  # else nothing can be wrong
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"), CASES, ids=[f"{mode.value} {each.label}" for each, mode in CASES]
+)
+def test_every_answer_is_documented_and_none_is_the_servers_fault(operation, mode):
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(operation.as_strategy(generation_mode=mode))
+    def check(case):
+        case.call_and_validate(headers=BEARER)
+
+    check()
+
+
+@pytest.mark.parametrize("mode", [AS_DESCRIBED, OTHERWISE])
+def test_no_body_breaks_a_shipped_graph(mode):
+    api = an_api(load("emoji"), {**LIMITS, "steps": 1, "count": 1})
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(api["/graphs/emoji"]["POST"].as_strategy(generation_mode=mode))
+    def check(case):
+        # A schema cannot say which texts name a sampler.
+        case.call_and_validate(headers=BEARER, excluded_checks=[positive_data_acceptance])
+
+    check()

@@ -36,7 +36,7 @@ from .order import in_order
 from .packs import pack_of
 from .prune import has_effect, prune
 from .schema import graph_schema, input_schema
-from .sources import Source, came_from, digest_in_background, sources_of
+from .sources import Source, came_from, digest_in_background, sources_of, user_cache
 from .whole import write_whole
 from .written import calls_of, written_inputs, written_values
 
@@ -94,6 +94,7 @@ __all__ = [
     "references",
     "shipped_graphs",
     "sources_of",
+    "user_cache",
     "values_of",
     "without_folder",
     "without_folders",

@@ -126,7 +126,7 @@ def _digest_of(source: Source) -> Future[str]:
 def _digest(source: Source) -> str:
     if not source.is_unchanged():
         raise ValueError(f"{source.path} has changed since it was loaded")
-    note = _notes() / hashlib.sha256(repr(astuple(source)).encode()).hexdigest()
+    note = user_cache() / "digests" / hashlib.sha256(repr(astuple(source)).encode()).hexdigest()
     with suppress(OSError):
         return note.read_text(encoding="ascii")
     with source.path.open("rb") as stream:
@@ -139,9 +139,9 @@ def _digest(source: Source) -> str:
     return found
 
 
-def _notes() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "run-graph" / "digests"
+def user_cache() -> Path:
+    """Give the folder for what may be made anew at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "run-graph"
 
 
 def _on_the_hub(path: Path) -> tuple[str | None, str | None]:

@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from .errors import RunError
     from .events import (
         CaptureRefused,
+        CompileRefused,
         Event,
         Listen,
         LoopFinished,
         LoopStarted,
         MemorySpared,
+        NetworkCompiled,
         NodeFinished,
         NodeStarted,
         RunFinished,
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Cache",
     "CaptureRefused",
+    "CompileRefused",
     "Event",
     "Listen",
     "LoopFinished",
     "LoopStarted",
     "MemorySpared",
+    "NetworkCompiled",
     "NodeFinished",
     "NodeStarted",
     "RunError",

@@ -1,6 +1,6 @@
 """What a run tells: plain values, handed to whoever listens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,22 @@ class MemorySpared:
     """A call is made otherwise, so that the run holds less: how, and what that brings."""
 
     words: str
+
+
+@dataclass(frozen=True)
+class NetworkCompiled:
+    """The blocks of a network, so many of each class, are compiled when they are first called."""
+
+    name: str
+    blocks: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CompileRefused:
+    """What has this name, a network or a whole run, is not compiled, for this reason."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,8 @@ class RunFinished:
 Event = (
     RunStarted
     | MemorySpared
+    | NetworkCompiled
+    | CompileRefused
     | NodeStarted
     | NodeFinished
     | LoopStarted

@@ -6,10 +6,12 @@ from typing import Any, TextIO, cast
 
 from .events import (
     CaptureRefused,
+    CompileRefused,
     Event,
     LoopFinished,
     LoopStarted,
     MemorySpared,
+    NetworkCompiled,
     NodeFinished,
     NodeStarted,
     RunFinished,
@@ -38,6 +40,11 @@ class Progress:
                 self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
             case MemorySpared():
                 self._line(event.words)
+            case NetworkCompiled():
+                blocks = ", ".join(f"{count} {name}" for name, count in event.blocks.items())
+                self._line(f"{event.name} is compiled when it is first called: {blocks}")
+            case CompileRefused():
+                self._line(f"{event.name} is not compiled: {event.reason}")
             case NodeStarted() if not self.depth:
                 self._passing(f"{event.call.name} …")
             case NodeFinished() if event.call.node.effect:

@@ -11,9 +11,10 @@ from .cache.cache import Cache
 from .cache.remember import Remembering, recall
 from .capture import record_on_cuda
 from .checkpoint import Checkpoint
+from .compiler import Compiler, why_not_compiled
 from .content.files import Files
 from .evaluate import evaluate
-from .events import Event, Listen, MemorySpared, RunFinished, RunStarted
+from .events import CompileRefused, Event, Listen, MemorySpared, RunFinished, RunStarted
 from .memory.fit import Fitting
 from .memory.ladder import Spared
 from .memory.rungs import Saving
@@ -36,7 +37,9 @@ class Session:
     `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered;
     `checkpoint` is told where loops stand, and where they begin;
     `memory` is what weights and tensors may take on the device, as `6GB`: where a plan would hold
-    more, it is given measures against that; `savings` are such measures to take in any case.
+    more, it is given measures against that; `savings` are such measures to take in any case;
+    `compile` has the networks that loops call compiled, which changes the last bits: where that
+    cannot be done, the reason is told.
     """
 
     def __init__(
@@ -50,12 +53,16 @@ class Session:
         checkpoint: Checkpoint | None = None,
         memory: str = "auto",
         savings: Iterable[Saving] = (),
+        compile: bool = False,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.why = why_dtype(dtype, self.device)
         self.listen = listen
-        self.passes = tuple(passes)
+        wanted = (*passes, "compile") if compile else tuple(passes)
+        self.not_compiled = why_not_compiled(self.device) if "compile" in wanted else ""
+        self.passes = tuple(name for name in wanted if not self.not_compiled or name != "compile")
+        self.compiler = Compiler(self._tell)
         self.checkpoint = checkpoint
         self.cache = Cache() if cache is IN_MEMORY else cache
         self.record = record_on_cuda if capture and self.device.type == "cuda" else None
@@ -120,6 +127,8 @@ class Session:
         refuse_unwritable(plan)
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
+        if self.not_compiled:
+            self._tell(CompileRefused(graph.name, self.not_compiled))
         for brought in spared.brought:
             self._tell(MemorySpared(brought))
         keep = None
@@ -156,7 +165,10 @@ class Session:
         return Provenance(graph, plan, known, *machine, self.passes, savings, self.files, batch)
 
     def _machine(self, provenance: Callable[[Call], Callable[[], Record]]) -> dict[str, Any]:
-        return {"device": self.device, "dtype": self.dtype, "provenance": provenance}
+        return {
+            "device": self.device, "dtype": self.dtype, "provenance": provenance,
+            "compiler": self.compiler,
+        }  # fmt: skip
 
     def _tell(self, event: Event) -> None:
         if self.listen:

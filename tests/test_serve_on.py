@@ -61,7 +61,12 @@ def client(request, one_thread, tmp_path_factory):
     (folder / "deadly.py").write_text(DEADLY)
     (folder / "words.yaml").write_text(GRAPH)
     given = argparse.Namespace(
-        nodes=[str(folder / "deadly.py")], device="cpu", dtype="auto", memory="auto", offline=True
+        nodes=[str(folder / "deadly.py")],
+        device="cpu",
+        dtype="auto",
+        memory="auto",
+        compile=False,
+        offline=True,
     )
     prepare(given)
     graphs = [load("emoji"), load(folder / "words.yaml")]

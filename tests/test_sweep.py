@@ -283,7 +283,12 @@ def test_nodes_that_travel_leave_no_files_behind(tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     given = argparse.Namespace(
-        nodes=[str(tmp_path / "far.py")], device="cpu", dtype="auto", memory="auto", offline=False
+        nodes=[str(tmp_path / "far.py")],
+        device="cpu",
+        dtype="auto",
+        memory="auto",
+        compile=False,
+        offline=False,
     )
     make_job(given, [], watched=False).travelling()(0)
     assert code_of(node_types()["write_words_far_away"])

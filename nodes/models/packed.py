@@ -8,11 +8,13 @@ blocks have no public name in PyTorch, so they are used here and nowhere else.
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import cache
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .opaque import opaque
 
 Network = TypeVar("Network", bound=nn.Module)
 Read = Callable[[], Tensor]
@@ -72,9 +74,7 @@ class PackedConv2d(Packed):
             padding, stride, dilation, groups = self.geometry
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         x = x.contiguous(memory_format=torch.channels_last)
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed_for(x), self.bias, *self.geometry, "none", [], ""
-        )
+        return convolve(x, self.packed_for(x), self.bias, *self.geometry)
 
 
 class PackedLinear(Packed):
@@ -86,9 +86,41 @@ class PackedLinear(Packed):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
             return F.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), self.packed_for(x), self.bias, "none", [], ""
-        )
+        return multiply(x.contiguous(), self.packed_for(x), self.bias)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: object) -> Tensor:
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "none", [], "")
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:  # noqa: ARG001
+    padding, stride, dilation, _ = geometry
+    reach = [d * (side - 1) for d, side in zip(dilation, weight.shape[2:], strict=True)]
+    sides = [
+        (side + 2 * p - r - 1) // s + 1
+        for side, p, r, s in zip(x.shape[2:], padding, reach, stride, strict=True)
+    ]
+    return x.new_empty((x.shape[0], weight.shape[0], *sides)).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+# To the compiler they are wholes: it would take their weights for constants of its own.
+convolve = opaque(
+    "(Tensor x, Tensor weight, Tensor? bias, int[] padding, int[] stride, int[] dilation, "
+    "int groups) -> Tensor",
+    _convolve,
+    _convolved,
+)
+multiply = opaque("(Tensor x, Tensor weight, Tensor? bias) -> Tensor", _multiply, _multiplied)
 
 
 def pack(network: Network, readers: Mapping[str, Read] | None = None) -> Network:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import BasicTransformerBlock
 from .layers import (
     Downsample2D,
     Resample,
@@ -98,8 +99,10 @@ class UNetEncoder(nn.Module):
     """Down and across, each level told the time and, where it has attention, the text.
 
     `attention` makes the attention of a place, for the levels whose kind has it, and for the
-    middle if it has one.
+    middle if it has one. `repeated_blocks` are those that it is compiled by.
     """
+
+    repeated_blocks = (ResnetBlock2D, BasicTransformerBlock)
 
     def __init__(
         self, config: EncoderConfig, kinds: Kinds, attention: Attention, middle: Middle

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("inputs", nargs="*", metavar="name=value")
     option("--device", default="auto")
     option("--dtype", default="auto")
+    option("--compile", action="store_true")
     option("--runs", type=int, default=3, help="of each kind, after a first one")
 
 
@@ -26,7 +27,7 @@ def run(given: argparse.Namespace) -> int:
     graph = load(given.graph)
     inputs = parse_inputs(graph, given.inputs)
     try:
-        session = Session(given.device, given.dtype, cache=None)
+        session = Session(given.device, given.dtype, cache=None, compile=given.compile)
     except ValueError as error:
         raise wrong(error) from error
     try:

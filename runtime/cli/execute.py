@@ -16,7 +16,6 @@ from ..checkpoint import Checkpoint
 from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
 from ..memory.rungs import Saving
-from ..plan import PASSES
 from ..profile import Profile
 from ..progress import Progress
 from ..session import Session
@@ -28,7 +27,7 @@ def execute(
     inputs: Mapping[str, Any],
     given: argparse.Namespace,
     checkpoint: Checkpoint | None,
-    passes: Iterable[str] = PASSES,
+    passes: Iterable[str],
     savings: Iterable[Saving] = (),
 ) -> int:
     """Run a graph with a progress bar, print what it gives, and give the exit code."""

@@ -13,7 +13,7 @@ from graph import Finding, GraphError, parse_inputs
 from ..errors import RunError
 from ..memory.rungs import RUNGS
 from ..place import choose_device
-from ..plan import PASSES
+from ..plan import ALL
 from ..progress import Progress
 from ..provenance.compare import Recorded, drift, parse_record
 from ..provenance.replay import NotRemade, recorded_graph, recorded_inputs, remake
@@ -87,7 +87,7 @@ def _session(record: Recorded, given: argparse.Namespace) -> Session:
     if isinstance(threads, int) and 0 < threads <= 1024:
         torch.set_num_threads(threads)  # it may change the last bits
     dtype = given.dtype or str(record.machine.get("dtype", "auto"))
-    passes = [name for name in PASSES if name in record.passes]
+    passes = [name for name in ALL if name in record.passes]
     savings = [saving for saving in record.savings if saving.rung in RUNGS]
     return Session(device, dtype, Progress(sys.stderr), passes, cache=None, savings=savings)
 

@@ -8,7 +8,7 @@ import torch
 
 from ..checkpoint import Checkpoint, read_run
 from ..content.versions import library_versions
-from ..plan import PASSES
+from ..plan import ALL
 from ..provenance.compare import changes
 from ..provenance.replay import recorded_graph
 from .execute import execute
@@ -31,6 +31,6 @@ def run(given: argparse.Namespace) -> int:
     plain = {"profile": False, "cache": None, "explain": False, "memory": "auto"}
     settings = argparse.Namespace(**machine, **plain, nodes=given.nodes)
     checkpoint = Checkpoint(given.checkpoint, every, resuming=True)
-    passes = [name for name in PASSES if name in record.passes]
+    passes = [name for name in ALL if name in record.passes]
     savings = record.savings
     return execute(recorded_graph(record), record.inputs, settings, checkpoint, passes, savings)

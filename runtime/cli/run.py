@@ -7,6 +7,7 @@ from graph import Finding, GraphError, load, parse_inputs
 
 from ..checkpoint import Checkpoint
 from ..describe import describe_graph
+from ..plan import ALL, PASSES
 from . import sweep
 from .execute import execute
 from .lock import locked
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("-h", "--help", action="store_true")
     option("--device", default="auto")
     option("--dtype", default="auto")
+    option("--compile", action="store_true")
     option("--memory", default="auto", metavar="SIZE")
     option("--profile", action="store_true")
     option("--cache", type=Path, metavar="DIR")
@@ -51,4 +53,5 @@ def run(given: argparse.Namespace) -> int:
                 f"--checkpoint-every: after {given.checkpoint_every} steps there is nothing"
             )
         checkpoint = Checkpoint(Path(f"{graph.name}.checkpoint"), given.checkpoint_every)
-    return execute(graph, inputs, given, checkpoint)
+    passes = ALL if given.compile else PASSES
+    return execute(graph, inputs, given, checkpoint, passes)

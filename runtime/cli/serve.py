@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--device", default="auto")
     option("--dtype", default="auto")
     option("--memory", default="auto", metavar="SIZE")
+    option("--compile", action="store_true")
 
 
 def run(given: argparse.Namespace) -> int:

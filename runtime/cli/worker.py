@@ -32,6 +32,7 @@ class Job:
     device: str
     dtype: str
     memory: str
+    compile: bool
     offline: bool
     watched: bool
     versions: dict[str, str]
@@ -56,7 +57,8 @@ class Job:
 
     def session(self, number: int) -> Session:
         """Open the session of a worker; where there are several GPUs, workers take them in turn."""
-        return Session(_share(self.device, number), self.dtype, memory=self.memory)
+        device = _share(self.device, number)
+        return Session(device, self.dtype, memory=self.memory, compile=self.compile)
 
     def travelling(self) -> "Job":
         """Let the files of nodes travel along; checkpoints and pictures do not."""
@@ -85,8 +87,8 @@ class Workers:
 def make_job(given: argparse.Namespace, graphs: Iterable[Graph], watched: bool) -> Job:
     """Describe what workers need."""
     files = {graph.name: graph.files for graph in graphs}
-    machine = (given.device, given.dtype, given.memory, given.offline, watched, versions())
-    return Job(files, tuple(given.nodes), *machine)
+    machine = (given.device, given.dtype, given.memory, given.compile)
+    return Job(files, tuple(given.nodes), *machine, given.offline, watched, versions())
 
 
 def workers_on(where: str, job: Job) -> Workers:

@@ -22,8 +22,8 @@ from .versions import code_of, libraries_of
 Key = bytes
 Files = Callable[[Call, Mapping[str, Any]], bytes | None]
 """Identifies the files that a call would read with these arguments; None where it cannot say."""
-NOT_IN_KEYS = ("provenance",)
-"""Ambient parameters that say how a value came about, and so cannot change it."""
+NOT_IN_KEYS = ("provenance", "compiler")
+"""Ambient parameters that every run has of its own, and that do not decide what is made."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from graph import Graph, prune
 
+from .compiled import compile_networks
 from .hoist import hoist
 from .known import fill_in, plain
 from .late import run_late
@@ -21,6 +22,9 @@ PASSES: Mapping[str, Callable[[Graph], Graph]] = {
     "late": run_late,
 }
 """The passes that can be left out, in their order."""
+ON_REQUEST: Mapping[str, Callable[[Graph], Graph]] = {"compile": compile_networks}
+"""Passes that come after those, and are made only where they are named."""
+ALL = {**PASSES, **ON_REQUEST}
 
 
 def make_plan(graph: Graph, known: Mapping[str, Any], passes: Iterable[str] = PASSES) -> Graph:
@@ -41,12 +45,12 @@ def plan_together(
 
 def _passed(plan: Graph, passes: Iterable[str]) -> Graph:
     chosen = set(passes)
-    if unknown := chosen - set(PASSES):
-        raise ValueError(f"there is no pass {min(unknown)!r}: they are {', '.join(PASSES)}")
-    for name, plan_pass in PASSES.items():
+    if unknown := chosen - set(ALL):
+        raise ValueError(f"there is no pass {min(unknown)!r}: they are {', '.join(ALL)}")
+    for name, plan_pass in ALL.items():
         if name in chosen:
             plan = plan_pass(plan)
     return plan
 
 
-__all__ = ["PASSES", "make_plan", "plain", "plan_together", "share_equal_calls"]
+__all__ = ["ALL", "PASSES", "make_plan", "plain", "plan_together", "share_equal_calls"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from graph import write_whole
 
@@ -18,6 +19,7 @@ from .value_files import NotStorable, as_bytes, read_value
 
 log = logging.getLogger("run-graph")
 SUFFIX = ".safetensors"
+LONGEST_WAIT = 10  # seconds for another process to write; longer, and a value is not remembered
 
 
 class Store:
@@ -31,7 +33,7 @@ class Store:
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
         folder.mkdir(parents=True, exist_ok=True)
-        self._bytes: int | None = None
+        self._lock = FileLock(folder / "lock", timeout=LONGEST_WAIT)
 
     def get(self, key: bytes, annotation: Any, device: torch.device) -> Any:
         """Give a value, or FORGOTTEN where there is none or its file is damaged."""
@@ -64,32 +66,46 @@ class Store:
 
     def _write(self, file: Path, data: bytes) -> None:
         try:
-            write_whole(file, lambda part: part.write_bytes(data))
-        except OSError as error:  # a run does not fail because it cannot be remembered
+            with self._lock:
+                self._count(len(data))
+                write_whole(file, lambda part: part.write_bytes(data))
+        # A run does not fail because it cannot be remembered; some file systems have no locks.
+        except (OSError, NotImplementedError) as error:
             log.warning("%s cannot be written: %s", file, error)
-            return
-        self._bytes = self._scan() if self._bytes is None else self._bytes + len(data)
-        if self._bytes > self.limit:
-            self._make_room()
 
-    def _scan(self) -> int:
-        return sum(size for _, size, _ in self._files())
+    def _count(self, more: int) -> None:
+        """Add to the bytes that the folder holds, which a file tells all processes; make room.
+
+        What was counted and then not written is found when the folder is looked through again.
+        """
+        note = self.folder / "bytes"
+        try:
+            held = int(note.read_text())
+        except (FileNotFoundError, ValueError):
+            held = self.limit
+        if held + more > self.limit:
+            held = self._make_room(self.limit - more)
+        note.write_text(str(held + more))
+
+    def _make_room(self, limit: int) -> int:
+        """Delete the oldest files beyond a limit, and then a tenth more, so that it is done rarely.
+
+        Gives the bytes that are left.
+        """
+        files = sorted(self._files())
+        left = sum(size for _, size, _ in files)
+        if left <= limit:
+            return left
+        for _, size, file in files:
+            if left <= 0.9 * limit:
+                break
+            file.unlink(missing_ok=True)
+            left -= size
+        return left
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """Walk over the files, also those that a killed process left half: age, size and path."""
         for file in self.folder.glob(f"??/*{SUFFIX}"):
-            with suppress(OSError):  # another process deletes, too
+            with suppress(OSError):  # whoever finds one damaged deletes it
                 state = file.stat()
                 yield state.st_mtime_ns, state.st_size, file
-
-    def _make_room(self) -> None:
-        """Delete the oldest files until a tenth is free, so that it is not done at every put."""
-        files = sorted(self._files())
-        left = sum(size for _, size, _ in files)
-        for _, size, file in files:
-            if left <= 0.9 * self.limit:
-                break
-            with suppress(OSError):
-                file.unlink()
-            left -= size
-        self._bytes = left

@@ -58,6 +58,14 @@ UNETS: dict[str, dict[str, Any]] = {
         "transformer_layers_per_block": [0, [2, 2], [4, 4]],
         "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 0],
     },
+    "segmind vega": SDXL | {
+        "mid_block_type": "UNetMidBlock2D",
+        "transformer_layers_per_block": [0, [1, 1], [2, 2]],
+        "reverse_transformer_layers_per_block": [[2, 2, 2], [1, 1, 1], 0],
+    },
+    "koala 700m": SDXL | {
+        "mid_block_type": None, "layers_per_block": 1, "transformer_layers_per_block": [0, 2, 5],
+    },
     "kolors": SDXL | {
         "encoder_hid_dim": 4096, "encoder_hid_dim_type": "text_proj",
         "projection_class_embeddings_input_dim": 5632,

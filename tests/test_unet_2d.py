@@ -26,7 +26,19 @@ NCSN = {
     "time_embedding_type": "fourier", "norm_num_groups": None, "norm_eps": 1e-6,
     "mid_block_scale_factor": math.sqrt(2),
 }  # fmt: skip
+CAT = {
+    "sample_size": 256, "attention_head_dim": None, "downsample_padding": 0, "flip_sin_to_cos": False,
+    "freq_shift": 1, "norm_eps": 1e-6, "block_out_channels": [128, 128, 256, 256, 512, 512],
+    "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
+}  # fmt: skip
 PUBLISHED = {
+    "google/ddpm-cat-256": CAT,
+    "google/ddpm-cifar10-32": CAT | {
+        "sample_size": 32, "block_out_channels": [128, 256, 256, 256],
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", *["DownBlock2D"] * 2],
+        "up_block_types": [*["UpBlock2D"] * 2, "AttnUpBlock2D", "UpBlock2D"],
+    },
     "openai/diffusers-cd_imagenet64": ADM,
     "openai/diffusers-cd_bedroom256": ADM | {
         "sample_size": 256, "layers_per_block": 2, "num_class_embeds": None,
@@ -41,7 +53,7 @@ SMALL_ADM = ADM | {
     "num_class_embeds": 10,
 }  # fmt: skip
 SMALL_NCSN = NCSN | {
-    "block_out_channels": [64] * 3, "layers_per_block": 1,
+    "block_out_channels": [32, 64, 64], "layers_per_block": 1,
     "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipDownBlock2D"],
     "up_block_types": ["SkipUpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"],
 }  # fmt: skip
@@ -51,6 +63,11 @@ DDPM = {
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
 }  # fmt: skip
 REDUCED = {
+    "ddpm": CAT | {
+        "block_out_channels": [32, 64, 64], "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    },
     "adm": SMALL_ADM,
     "adm, the time added only": SMALL_ADM | {"resnet_time_scale_shift": "default"},
     "ncsn++": SMALL_NCSN,

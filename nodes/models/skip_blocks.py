@@ -53,7 +53,13 @@ class SkipUpBlock(UpBlock):
         upsample: Callable[[], ResnetBlock2D] | None,
         eps: float,
     ) -> None:
-        super().__init__(inputs, outputs, last_skip, layers, resnet, None, None)
+        def in_groups(inputs: int, outputs: int) -> ResnetBlock2D:
+            block = resnet(inputs, outputs)
+            if attention:  # there the networks that exist have 32, however few the channels
+                block.norm1 = group_norm(32, inputs, eps)
+            return block
+
+        super().__init__(inputs, outputs, last_skip, layers, in_groups, None, None)
         self.attentions = nn.ModuleList([attention(0)]) if attention else None
         self.resnet_up = upsample() if upsample else None
         self.skip_norm = group_norm(None, outputs, eps) if upsample else None

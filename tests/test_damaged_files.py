@@ -40,6 +40,14 @@ def as_pickle(value):
     return damage
 
 
+def as_text(words):
+    def damage(folder):
+        (folder / WEIGHTS).unlink()
+        (folder / "diffusion_pytorch_model.bin").write_text(words)
+
+    return damage
+
+
 def rewrite(name, change):
     def damage(folder):
         path = folder / name
@@ -84,7 +92,13 @@ DAMAGED = {
     "a config that is a list": (rewrite(CONFIG, b"[1]"), "config.json holds no config, but list"),
     "a config of another family": (other_family, "config of UNet2DConditionModel: "),
     "an index that is none": (bad_index, "is no index of shards: 'weight_map'"),
-    "a pickle with code in it": (as_pickle({"a": Malicious()}), "is a pickle that wants to run code, so it was not opened"),
+    "a pickle with code in it": (
+        as_pickle({"a": Malicious()}),
+        r"is a pickle that wants to run code, so it was not opened \(_?io\.open\); look for a safetensors file of "
+        "the same weights, or convert it where you trust its author$",
+    ),
+    "words": (as_text("words that are no pickle " * 9), "is not a whole file of tensors: "),
+    "other words": (as_text("<!DOCTYPE html>" * 9), "is not a whole file of tensors: "),
     "a pickle without tensors": (as_pickle([1, 2]), "holds no tensors by name, but list"),
 }  # fmt: skip
 
@@ -110,6 +124,13 @@ def test_a_pickle_of_tensors_alone_is_loaded(old, nested, checkpoint):
     torch.save(
         value, checkpoint / "diffusion_pytorch_model.bin", _use_new_zipfile_serialization=not old
     )
+    found = weights_of(load(checkpoint))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_safetensors_file_may_be_called_as_a_pickle(checkpoint):
+    expected = weights_of(load(checkpoint))
+    (checkpoint / WEIGHTS).rename(checkpoint / "diffusion_pytorch_model.bin")
     found = weights_of(load(checkpoint))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 

@@ -4,6 +4,7 @@ import json
 import math
 import mmap
 import pickle
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ DTYPES = {
 def open_tensors(file: Path) -> dict[str, StoredTensor]:
     """List the tensors of a file by name, memory-mapped: each is read when it is asked for.
 
-    Raises ValueError for a file that is damaged, is not what its ending says, or wants to run code.
+    Raises ValueError for a file that is damaged, holds no tensors, or wants to run code.
     """
     with file.open("rb") as stream:
         start = stream.read(64)
@@ -33,14 +34,18 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
         raise ValueError(
             f"{file} points to a file that was not downloaded: run `git lfs pull` in its folder"
         )
-    return _open_safetensors(file) if file.suffix == ".safetensors" else _open_pickle(file)
+    return _open_safetensors(file) if _is_safetensors(file) else _open_pickle(file)
 
 
 def read_metadata(file: Path) -> dict[str, str]:
     """Read what a safetensors file says of itself; other files say nothing."""
-    if file.suffix != ".safetensors":
-        return {}
-    return _read_header(file)[0].get("__metadata__", {})
+    return _read_header(file)[0].get("__metadata__", {}) if _is_safetensors(file) else {}
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Say of what kind a file is: by its ending, or by its header, as some are called .ckpt."""
+    with file.open("rb") as stream:
+        return file.suffix == ".safetensors" or stream.read(9)[8:] == b"{"
 
 
 def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
@@ -111,12 +116,14 @@ def _open_pickle(file: Path) -> dict[str, StoredTensor]:
     try:
         values = _load(file)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted is None:
+            raise ValueError(f"{file} is not a whole file of tensors: it is no pickle") from error
         raise ValueError(
-            f"{file} is a pickle that wants to run code, so it was not opened ({reason}); look for "
-            "a safetensors file of the same weights, or convert it where you trust its author"
+            f"{file} is a pickle that wants to run code, so it was not opened ({wanted[1]}); look "
+            "for a safetensors file of the same weights, or convert it where you trust its author"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # of any kind, as bytes of any kind may be taken for instructions
         raise ValueError(f"{file} is not a whole file of tensors: {error}") from error
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]

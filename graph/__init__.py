@@ -19,7 +19,18 @@ from .bundle import load_bundle, without_folder, without_folders
 from .errors import Finding, GraphError, Place, did_you_mean, listed
 from .files import shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
-from .kinds import Ambient, Kind, Sparing, Written, base_of, describe, fields_of, kinds_of, members
+from .kinds import (
+    Ambient,
+    Kind,
+    Sparing,
+    Written,
+    base_of,
+    class_of,
+    describe,
+    fields_of,
+    kinds_of,
+    members,
+)
 from .load import load, load_text
 from .node import (
     NodeType,
@@ -68,6 +79,7 @@ __all__ = [
     "bind",
     "calls_of",
     "came_from",
+    "class_of",
     "describe",
     "did_you_mean",
     "digest_in_background",

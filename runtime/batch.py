@@ -72,6 +72,26 @@ def call_together(
     return dict(zip(names, values, strict=True))
 
 
+def one_by_one(function: Callable[..., Any], **arguments: Any) -> Any:
+    """Call a function for one picture at a time, and put what it gives behind one another."""
+    pictures = _pictures(arguments, ())
+    if pictures in (None, 1):
+        return function(**arguments)
+
+    def of(number: int) -> Callable[[Tensor], Tensor]:
+        return lambda it: it[number : number + 1] if it.ndim and len(it) == pictures else it
+
+    parts = [
+        function(**{name: _map(of(number), value) for name, value in arguments.items()})
+        for number in range(pictures)
+    ]
+    return _map(_joined, *parts)
+
+
+def _joined(*tensors: Tensor) -> Tensor:
+    return torch.cat(tensors)
+
+
 def _of_all_calls(
     arguments: dict[str, Any], differing: Collection[str], calls: int, pictures: int
 ) -> dict[str, Any]:

@@ -7,19 +7,33 @@ built of their configs alone, loops are walked one step deep, and nothing is sav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from graph import Block, Call, Finding, Graph, GraphError, ListOf, Loop, Place, Value, prune
+from graph import (
+    Block,
+    Call,
+    Finding,
+    Graph,
+    GraphError,
+    ListOf,
+    Loop,
+    Place,
+    Value,
+    prune,
+    values_of,
+)
 
 from .errors import brief
+from .memory.rest import is_model
 from .meter import FusedAttention, Meter
 from .plan import make_plan, share_equal_calls
-from .values import UNKNOWN, arguments_of, common_length, last_uses, value_of
+from .tensors import leaves_of
+from .values import UNKNOWN, arguments_of, common_length, last_uses, loaders_of, names_in, value_of
 
 
 @dataclass(frozen=True)
@@ -81,17 +95,6 @@ def weigh(plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype) -> Report:
     return _walk(plan, inputs, dtype, only=set(map(id, loaders_of(plan.blocks))))
 
 
-def loaders_of(blocks: Iterable[Block]) -> Iterator[Call]:
-    """Walk over the calls that load weights in the run's precision onto the run's device."""
-    for block in blocks:
-        if isinstance(block, Loop):
-            yield from loaders_of(block.body)
-        elif {"device", "dtype"} <= {it.ambient for it in block.node.parameters.values()} and (
-            "device" not in block.arguments
-        ):
-            yield block
-
-
 def _walk(
     plan: Graph, inputs: Mapping[str, Any], dtype: torch.dtype, only: Set[int] | None = None
 ) -> Report:
@@ -111,6 +114,7 @@ class _Check:
     report: Report
     meter: Meter
     only: Set[int] | None
+    resting: set[str] = field(default_factory=set[str])
 
     def blocks(
         self,
@@ -142,6 +146,7 @@ class _Check:
             return UNKNOWN
         before, self.meter.peak = self.meter.peak, self.meter.now
         flops = self.meter.flops
+        self.meter.elsewhere = self.rests(call)
         try:
             value = call.node.function(**arguments)
         except Exception as error:
@@ -154,7 +159,9 @@ class _Check:
                     self.report.absent.append(finding)
             self.meter.peak = max(before, self.meter.peak)
             return UNKNOWN
-        modules = list(_modules(value)) if not _holds_module(arguments) else []
+        finally:
+            self.meter.elsewhere = False
+        modules = _modules(value) if not _holds_module(arguments) else []
         if modules:  # weights are converted as they are read: a loader holds what it gives
             self.meter.peak = self.meter.now
         peak, self.meter.peak = self.meter.peak, max(before, self.meter.peak)
@@ -169,6 +176,17 @@ class _Check:
         )  # fmt: skip
         self.report.shapes[call.name] = shape_words(value)
         return value
+
+    def rests(self, call: Call) -> bool:
+        """Tell whether what a call gives is not on the device of the run, and note it.
+
+        The graph names another for it, or it is a model that is made of one which rests.
+        """
+        named = any(call.node.parameters[name].ambient == "device" for name in call.arguments)
+        rests = named or (bool(names_in(values_of(call)) & self.resting) and is_model(call.result))
+        if rests:
+            self.resting.add(call.name)
+        return rests
 
     def loop(self, loop: Loop, values: dict[str, Any], times: int) -> Any:
         sequences = {key: value_of(value, values) for key, value in loop.sequences.items()}
@@ -185,6 +203,11 @@ class _Check:
             return start | {key: list[Any]() for key in loop.collect}
         values |= {loop.variable(key): next(iter(sequence)) for key, sequence in sequences.items()}
         values |= {loop.variable(key): value for key, value in start.items()}
+        self.resting |= {
+            loop.variable(key)
+            for key, carry in loop.carry.items()
+            if names_in([carry.start]) & self.resting
+        }
         self.blocks(loop.body, values, times * steps, {})
         state = {key: value_of(carry.then, values) for key, carry in loop.carry.items()}
         for key, carry in loop.carry.items():
@@ -230,20 +253,12 @@ def _is_unknown(value: Any) -> bool:
     return value is UNKNOWN
 
 
-def _modules(value: Any) -> Iterator[nn.Module]:
-    """Walk over the models in a value: it is one, or a tuple or dataclass that holds some."""
-    if isinstance(value, nn.Module):
-        yield value
-    elif isinstance(value, tuple):
-        for item in cast("tuple[Any, ...]", value):
-            yield from _modules(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from _modules(getattr(value, name))
+def _modules(value: Any) -> list[nn.Module]:
+    return [leaf for leaf in leaves_of(value) if isinstance(leaf, nn.Module)]
 
 
 def _holds_module(arguments: Mapping[str, Any]) -> bool:
-    return any(next(_modules(value), None) is not None for value in arguments.values())
+    return bool(_modules(arguments))
 
 
 def _needs_numbers(error: Exception) -> bool:

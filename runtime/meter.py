@@ -18,7 +18,8 @@ _FLOPS: Mapping[Any, Callable[..., int]] = flop_registry
 class Meter(TorchDispatchMode):
     """Counts the operations made inside it, and the bytes of every tensor as long as it lives.
 
-    `flops` are those since the start, as `torch.utils.flop_counter` counts them.
+    `flops` are those since the start, as `torch.utils.flop_counter` counts them. What is made while
+    `elsewhere` holds is on another device, and its bytes are not counted.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Meter(TorchDispatchMode):
         self.now = 0
         self.peak = 0
         self.flops = 0
+        self.elsewhere = False
         self._seen: set[int] = set()
 
     @classmethod
@@ -54,9 +56,10 @@ class Meter(TorchDispatchMode):
         key = storage._cdata  # pyright: ignore[reportPrivateUsage]  # no public name tells twins
         if key not in self._seen:
             self._seen.add(key)
-            self.now += storage.nbytes()
+            size = 0 if self.elsewhere else storage.nbytes()
+            self.now += size
             self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._free, key, storage.nbytes())
+            weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
         self._seen.discard(key)

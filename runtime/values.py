@@ -1,6 +1,6 @@
 """What the values in a graph stand for, and how long they are needed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, cast
 
@@ -50,6 +50,18 @@ def field_of(whole: Any, name: str) -> Any:
     if whole is UNKNOWN:
         return UNKNOWN
     return cast("dict[str, Any]", whole)[name] if isinstance(whole, dict) else getattr(whole, name)
+
+
+def loaders_of(blocks: Iterable[Block]) -> Iterator[Call]:
+    """Walk over the calls that load weights onto the run's device."""
+    for block in blocks:
+        if isinstance(block, Loop):
+            yield from loaders_of(block.body)
+            continue
+        ambient = {it.ambient for it in block.node.parameters.values()}
+        loads = block.node.reads is not None or "dtype" in ambient
+        if loads and "device" in ambient and "device" not in block.arguments:
+            yield block
 
 
 def common_length(loop: Loop, sequences: Mapping[str, Sequence[Any]]) -> int:

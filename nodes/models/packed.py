@@ -57,6 +57,15 @@ class Packed(nn.Module):
     def pack(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def is_plain_for(self, x: Tensor) -> bool:
+        """Tell whether the plain weight is to be used: for gradients, and on other devices."""
+        return not x.is_cpu or (torch.is_grad_enabled() and x.requires_grad)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the weight as that of any layer."""
+        self.stored, self.read, self.suits = fn(self.weight), None, None
+        return super()._apply(fn, recurse)
+
 
 class PackedConv2d(Packed):
     """A convolution whose weight is in blocks; its output has channels last."""
@@ -70,7 +79,7 @@ class PackedConv2d(Packed):
         return torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self.geometry, x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and x.requires_grad:
+        if self.is_plain_for(x):
             padding, stride, dilation, groups = self.geometry
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -84,7 +93,7 @@ class PackedLinear(Packed):
         return torch.ops.mkldnn._reorder_linear_weight(self.weight, x.shape[:-1].numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and x.requires_grad:
+        if self.is_plain_for(x):
             return F.linear(x, self.weight, self.bias)
         return multiply(x.contiguous(), self.packed_for(x), self.bias)
 

@@ -19,6 +19,7 @@ from ..content.canonical import encoded
 from ..content.files import Files, readers
 from ..content.keys import Key, Recipe, keys_of, recipes_of
 from ..content.versions import library_versions, machine_facts
+from ..memory.rest import is_brought
 from ..values import names_in
 from .explain import Explanation
 from .memory import Memory, Versions
@@ -121,6 +122,8 @@ class CachedRun:
 
     def keep(self, block: Block, value: Any) -> None:
         """Take notice of the value that a block was run for."""
+        if is_brought(block):
+            return  # it is to go as soon as its block is done
         if has_effect(block):
             self.said[block.name] = "ran: it has an effect"
             return

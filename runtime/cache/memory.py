@@ -6,12 +6,12 @@ import dataclasses
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..tensors import tensors_of
 from .remember import FORGOTTEN
 
 log = logging.getLogger("run-graph")
@@ -59,7 +59,7 @@ class Memory:
         if key in self._kept:
             self._drop(key)
         kept = _Kept(
-            _with_own_containers(value), dict(map(_storage, _tensors(value))), Versions(value)
+            _with_own_containers(value), dict(map(_storage, tensors_of(value))), Versions(value)
         )
         if not self.limit or sum(kept.sizes.values()) > self.limit:
             return
@@ -91,7 +91,7 @@ class Versions:
     """
 
     def __init__(self, value: Any) -> None:
-        self._seen = [(weakref.ref(tensor), _version(tensor)) for tensor in _tensors(value)]
+        self._seen = [(weakref.ref(tensor), _version(tensor)) for tensor in tensors_of(value)]
 
     def are_as_they_were(self) -> bool:
         """Tell whether no tensor was changed since."""
@@ -115,25 +115,6 @@ def _storage(tensor: Tensor) -> tuple[int, int]:
         return id(tensor), tensor.numel() * tensor.element_size()
     storage = tensor.untyped_storage()
     return storage.data_ptr(), storage.nbytes()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, nn.Module):
-        for module in value.modules():
-            own: dict[str, Any] = module.__dict__
-            for held in (own, own["_parameters"], own["_buffers"]):
-                yield from (it for it in held.values() if isinstance(it, Tensor))
-    elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in cast("dict[Any, Any]", value).values():
-            yield from _tensors(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
 
 
 def _with_own_containers(value: Any) -> Any:

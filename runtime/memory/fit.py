@@ -7,8 +7,9 @@ import torch
 
 from graph import Finding, Graph, GraphError, calls_of
 
-from ..check import Report, estimate, loaders_of, weigh
+from ..check import Report, estimate, weigh
 from ..errors import brief
+from ..values import loaders_of
 from .ladder import DoesNotFit, Needs, Spared, climb, with_savings
 from .room import parse_bytes, room_on, size_words
 from .rungs import Saving

@@ -13,6 +13,10 @@ Needs = Mapping[str, int]
 """The bytes that are held while each call of a plan is made, by its name."""
 
 
+WORTH = 0.1
+"""A measure is taken that brings at least this part of what is missing."""
+
+
 class Spared(NamedTuple):
     """A plan after measures were taken, and these, each with what it brought, in words."""
 
@@ -40,8 +44,8 @@ def with_savings(plan: Graph, savings: Iterable[Saving]) -> Graph:
 def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
     """Take the measures that a plan needs to hold no more than there is room for, and no other.
 
-    The call that needs most is looked at first. Of the measures that lower its need the first is
-    taken, and all calls are estimated anew. Raises DoesNotFit.
+    The call that needs most is looked at first. The first measure that is worth it is taken, and
+    all calls are estimated anew. Raises DoesNotFit.
     """
     spared, needs = Spared(plan, (), ()), needs_of(plan)
     while (need := max(needs.values(), default=0)) > room:
@@ -51,10 +55,10 @@ def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
             if lower is spared.plan:
                 continue
             found = needs_of(lower)
-            if found[call] < need:
+            if need - found[call] >= WORTH * (need - room):
                 words = f"{RUNGS[rung].words}, {size_words(need)} → {size_words(found[call])}"
                 taken = (*spared.savings, Saving(rung, call))
-                spared, needs = Spared(lower, taken, (*spared.brought, f"{call} {words}")), found
+                spared, needs = Spared(lower, taken, (*spared.brought, f"{call}: {words}")), found
                 break
         else:
             raise DoesNotFit(call, need, spared)

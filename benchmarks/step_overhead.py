@@ -1,15 +1,16 @@
-"""Times one step of every sampler beside diffusers' `scheduler.step`, guidance and noise included.
+"""Times a step of a whole run, but for the network, for every sampler beside diffusers' pipeline.
 
-python -m benchmarks.step_overhead [--device cpu] [--shape 1 4 64 64] [--steps 20]
+    python -m benchmarks.step_overhead [--size 64] [--runs 7] [SAMPLER ...]
 
-Prints microseconds per network call: the median of several whole runs, ours and diffusers' in
-turn, on one thread, without the network; on a CPU its own time, which other work disturbs less.
-Needs the extra `dev`.
+The network does nothing. What is left is engine, guidance, sampler with its noise, and progress
+bar: microseconds of processor time from one call of the network to the next, on one thread,
+medians of runs in turn, in runs of 10, 50 and 999 steps. `alone` is the sampler without the others,
+as a loop of nothing else calls it. Needs the extra `dev`.
 """
 
 import argparse
+import io
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,35 +20,74 @@ import diffusers
 import torch
 from torch import Tensor
 
-from nodes.guidance import guidance
-from nodes.kinds import State, Step
-from nodes.schedule import scheduler_step
-from nodes.schedulers import SCHEDULERS, make_table, resolve
+from graph import load_text, node
+from nodes.kinds import Latents, Prediction, SchedulerConfig, TextEmbedding, Timestep
+from nodes.schedulers import SCHEDULERS, make_table, resolve, step
+from runtime import Session
+from runtime.progress import Progress
 
+TARGET = 40
 STABLE_DIFFUSION = {
     "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "clip_sample": False, "skip_prk_steps": True, "steps_offset": 1,
+    "original_inference_steps": 999,  # the most steps of LCM and TCD
 }  # fmt: skip
-RUNS = 15
+GRAPH = """
+inputs: {name: , scheduler: , steps: , size: }
+nodes:
+  text:     {node: some_text, value: 0}
+  no_text:  {node: some_text, value: 1}
+  config:   {node: config_of, name: $name}
+  schedule: {node: schedule, config: $config, scheduler: $scheduler, steps: $steps}
+  sample:   {node: zeros, size: $size}
+  noise:    {node: noise_like, schedule: $schedule, latents: $sample}
+  start:    {node: start, schedule: $schedule, noise: $noise.initial}
+  denoise:
+    for:   {step: $schedule, fresh: $noise.fresh}
+    carry: {state: {from: $start, then: $next}}
+    nodes:
+      cond:   {node: no_network, sample: $state.sample, timestep: $step.timestep, text: $text}
+      uncond: {node: no_network, sample: $state.sample, timestep: $step.timestep, text: $no_text}
+      guided: {node: guidance, cond: $cond, uncond: $uncond, scale: 7.5}
+      next:   {node: scheduler_step, step: $step, state: $state, prediction: $guided, noise: $fresh}
+outputs: {sample: $denoise.state.sample}
+"""
+called: list[float] = []
+"""When a network was called, in seconds of processor time."""
 
 
-def main() -> None:
-    """Print a line for every sampler."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shape", type=int, nargs="+", default=[1, 4, 64, 64])
-    parser.add_argument("--steps", type=int, default=20)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    diffusers.logging.set_verbosity_error()
-    cond, uncond = (torch.randn(given.shape, device=given.device) for _ in range(2))
-    sys.stdout.write("microseconds per call   ours  diffusers  times\n")
-    for name in samplers():
-        runs = [prepare(name, given.steps, cond, uncond) for prepare in (ours, theirs)]
-        times = [[run() for run in runs] for _ in range(RUNS + 1)][1:]  # the first warms up
-        here, there = (statistics.median(each) for each in zip(*times, strict=True))
-        sys.stdout.write(f"{name:<20}{here:8.1f}{there:11.1f}{there / here:7.1f}\n")
+@node(batched=True)
+def no_network(sample: Latents, timestep: Timestep, text: TextEmbedding) -> Prediction:  # noqa: ARG001
+    """Predict the sample itself."""
+    called.append(time.process_time())
+    return sample
+
+
+@node
+def some_text(value: float) -> TextEmbedding:
+    """Give a text of one word."""
+    return torch.full((1, 1, 1), value)
+
+
+@node
+def zeros(size: int) -> Latents:
+    """Give latents of a picture of this size."""
+    return torch.zeros(1, 4, size // 8, size // 8)
+
+
+@node
+def config_of(name: str) -> SchedulerConfig:
+    """Give the noise levels of Stable Diffusion where the sampler has betas."""
+    betas = not name.startswith(("flow", "edm", "ipndm"))
+    return SchedulerConfig(STABLE_DIFFUSION if betas else {})
+
+
+class Terminal(io.StringIO):
+    """Takes what a terminal would be written."""
+
+    def isatty(self) -> bool:
+        """Say that it is one."""
+        return True
 
 
 def samplers() -> Iterator[str]:
@@ -60,57 +100,94 @@ def samplers() -> Iterator[str]:
             yield name
 
 
-def config_of(name: str) -> dict[str, Any]:
-    """Return the noise levels of Stable Diffusion where the sampler has betas."""
-    return {} if name.startswith(("flow", "edm", "ipndm")) else STABLE_DIFFUSION
+def between_calls(run: Callable[[], object]) -> float:
+    """Return microseconds from a call of the network to the next."""
+    called.clear()
+    run()
+    return (called[-1] - called[0]) / (len(called) - 1) * 1e6
 
 
-def per_call(loop: Callable[[], int], device: torch.device) -> float:
-    """Return microseconds per call of a loop; a CUDA device finishes first."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    started = clock()
-    calls = loop()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (clock() - started) / calls * 1e6
+def ours(name: str, size: int, steps: int) -> Callable[[], float]:
+    """Return a run of our nodes, with a progress bar."""
+    graph = load_text(GRAPH, "nothing")
+    session = Session("cpu", "float32", Progress(Terminal()), cache=None)
+    given = {"name": name, "scheduler": name, "steps": steps, "size": size}
+    return lambda: between_calls(lambda: session(graph, **given))
 
 
-def ours(name: str, steps: int, cond: Tensor, uncond: Tensor) -> Callable[[], float]:
-    """Return a run of our nodes."""
-    table = make_table(config_of(name), name, steps)
-    rows, first = table.rows(cond.device), cond * table.initial_scale
-
-    def loop() -> int:
-        state = State(first, first.new_zeros(table.memory, *first.shape))
-        for row, noisy in zip(rows, table.noisy, strict=True):
-            guided = guidance(cond, uncond, 7.5)
-            noise = torch.randn_like(first) if noisy else None
-            step = Step(row.timestep, row)
-            state = scheduler_step(step, state, guided, noise)
-        return len(rows)
-
-    return lambda: per_call(loop, cond.device)
-
-
-def theirs(name: str, steps: int, cond: Tensor, uncond: Tensor) -> Callable[[], float]:
-    """Return a run of diffusers' scheduler of the same settings, as its pipelines call it."""
-    family, settings = resolve(config_of(name), name)
-    scheduler = getattr(diffusers, family).from_config(settings)
-    scale = getattr(scheduler, "scale_model_input", lambda sample, _: sample)
-
-    def loop() -> int:
-        sample = cond
-        for timestep in scheduler.timesteps:
-            sample = scale(sample, timestep)
-            guided = uncond + 7.5 * (cond - uncond)
-            sample = scheduler.step(guided, timestep, sample, return_dict=False)[0]
-        return len(scheduler.timesteps)
+def alone(name: str, size: int, steps: int) -> Callable[[], float]:
+    """Return a run of our sampler, called by a loop of nothing else."""
+    table = make_table(config_of(name).values, name, steps)
+    sample = torch.randn(1, 4, size // 8, size // 8)
+    rows, noise = table.rows(), sample if any(table.noisy) else None
 
     def run() -> float:
-        scheduler.set_timesteps(steps, device=cond.device)
-        return per_call(loop, cond.device)
+        state = sample, sample.new_zeros(table.memory, *sample.shape).unbind()
+        begin = time.process_time()
+        for row in rows:
+            state = step(row, state[0], sample, noise, state[1])
+        return (time.process_time() - begin) / len(rows) * 1e6
 
     return run
+
+
+class NoUNet(diffusers.UNet2DConditionModel):
+    """A network that predicts the sample itself."""
+
+    def forward(self, sample: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
+        """Predict."""
+        called.append(time.process_time())
+        return (sample,)
+
+
+def theirs(name: str, size: int, steps: int) -> Callable[[], float]:
+    """Return a run of diffusers' Stable Diffusion with a scheduler of the same settings."""
+    family, settings = resolve(config_of(name).values, name)
+    scheduler = getattr(diffusers, family).from_config(settings)
+    if not hasattr(scheduler, "scale_model_input"):  # flow matching, which has other pipelines
+        scheduler.scale_model_input = lambda sample, _: sample
+        scheduler.init_noise_sigma = 1.0
+    small: dict[str, Any] = {"block_out_channels": (32,), "norm_num_groups": 8}
+    unet = NoUNet(
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), mid_block_type=None,
+        cross_attention_dim=1, sample_size=8, **small,
+    )  # fmt: skip
+    pipeline = diffusers.StableDiffusionPipeline(
+        vae=diffusers.AutoencoderKL(**small), text_encoder=None, tokenizer=None, unet=unet,
+        scheduler=scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(file=Terminal())
+    text, latents = torch.zeros(1, 1, 1), torch.randn(1, 4, size // 8, size // 8)
+    given: dict[str, Any] = {
+        "prompt_embeds": text, "negative_prompt_embeds": text, "latents": latents,
+        "num_inference_steps": steps, "output_type": "latent",
+    }  # fmt: skip
+    return lambda: between_calls(lambda: pipeline(**given))
+
+
+def main() -> None:
+    """Print a line for every sampler."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("samplers", nargs="*", default=[*samplers()])
+    parser.add_argument("--size", type=int, default=64, help="of the picture, in pixels")
+    parser.add_argument("--runs", type=int, default=7)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    warnings.simplefilter("ignore")
+    diffusers.logging.set_verbosity_error()
+    print(f"microseconds a call{'alone':>8}{'10 steps':>10}{'999 steps':>11}{'50 steps':>10}"
+          f"{'(spread)':>16}{'diffusers':>11}{'times':>7}  at most {TARGET}")  # fmt: skip
+    for name in given.samplers:
+        sides = [(alone, 50), (ours, 10), (ours, 999), (ours, 50), (theirs, 50)]
+        runs = [prepare(name, given.size, steps) for prepare, steps in sides]
+        times = [[run() for run in runs] for _ in range(given.runs + 1)][1:]  # the first warms up
+        own, short, long, whole, other = map(statistics.median, zip(*times, strict=True))
+        spread = f"({min(each[3] for each in times):.1f} to {max(each[3] for each in times):.1f})"
+        print(f"{name:<19}{own:8.1f}{short:10.1f}{long:11.1f}{whole:10.1f}{spread:>16}"
+              f"{other:11.1f}{other / whole:7.1f}  {'yes' if whole <= TARGET else 'NO'}",
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

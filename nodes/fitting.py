@@ -34,9 +34,10 @@ def expect_channels(model: UNet, sample: Tensor) -> None:
 
 def expect_same_size(**pictures: Tensor) -> None:
     """Raise ValueError where pictures, each given by the name of its port, differ in H or W."""
-    sizes = {name: f"{each.shape[-1]}×{each.shape[-2]}" for name, each in pictures.items()}
+    sizes = {name: each.shape[-2:] for name, each in pictures.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(", ".join(f"`{name}` is {size}" for name, size in sizes.items()))
+        told = (f"`{name}` is {width}×{height}" for name, (height, width) in sizes.items())
+        raise ValueError(", ".join(told))
 
 
 def expect_own_control(model: UNet, control: Residuals) -> None:

@@ -95,4 +95,4 @@ class State(NamedTuple):
     """What goes from step to step: the sample in float32, and what the sampler remembers."""
 
     sample: Latents
-    memory: Tensor  # K B C H W
+    memory: tuple[Tensor, ...]  # K of the sample's shape

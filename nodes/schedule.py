@@ -67,7 +67,7 @@ def start_from(schedule: Schedule, latents: Latents, noise: Latents) -> State:
 
 
 def _empty(schedule: Schedule, sample: Latents) -> State:
-    return State(sample, sample.new_zeros(schedule.table.memory, *sample.shape))
+    return State(sample, sample.new_zeros(schedule.table.memory, *sample.shape).unbind())
 
 
 class Parts(NamedTuple):
@@ -108,7 +108,9 @@ def split_after(
 @node(effect=True)
 def save_state(state: State, path: Annotated[str, Written()]) -> Path:
     """Save a state as safetensors, to be resumed by `load_state`; whole, or not at all."""
-    tensors = {name: tensor.contiguous() for name, tensor in state._asdict().items()}
+    tensors = {"sample": state.sample}
+    tensors |= {f"memory.{slot}": kept for slot, kept in enumerate(state.memory)}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     data = save(tensors)
     save_whole({Path(path): lambda file: file.write_bytes(data)})
     return Path(path)
@@ -117,7 +119,9 @@ def save_state(state: State, path: Annotated[str, Written()]) -> Path:
 @node(reads=file_at)
 def load_state(path: str, device: Device) -> State:
     """Load a state that `save_state` saved."""
-    state = State(**load_file(path, device=str(device)))
+    tensors = load_file(path, device=str(device))
+    slots = range(len(tensors) - 1)
+    state = State(tensors["sample"], tuple(tensors[f"memory.{slot}"] for slot in slots))
     came_from(state.sample, Path(path))
     return state
 

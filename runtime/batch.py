@@ -4,7 +4,7 @@ Such a node's tensors have pictures along their first axis, one for each picture
 all; a tensor without axes is no picture's. Tuples hold such tensors.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ def stack(values: list[Any]) -> Any:
     outlines = {tuple(leaf.shape for leaf in _leaves(value)) for value in values}
     if len(outlines) > 1 or () in outlines:
         return Apart(values)
-    return _map(_stack, *values)
+    return _stacked(values)
 
 
 def given(value: Any) -> Any:
@@ -49,26 +49,23 @@ def call_together(
     `differing` arguments are stacked, the others are those of all calls. Where shapes do not allow
     it, the calls are made one by one. With `when`, only those are made whose flag holds.
     """
-    chosen = [number for number in range(len(names)) if when is None or when[number]]
-    if not chosen:
-        return {}
-    if len(chosen) < len(names):
+    if when is not None and not all(when):
+        chosen = [number for number, flag in enumerate(when) if flag]
+        if not chosen:
+            return {}
         names = [names[number] for number in chosen]
         arguments |= {
             name: stack([_of_call(arguments[name], number) for number in chosen])
             for name in differing
         }
     pictures = _pictures(arguments, differing)
+    calls = range(len(names))
     if pictures is None:
-        values = [
-            function(**_of_one_call(arguments, differing, number)) for number in range(len(names))
-        ]
+        values = [function(**_of_one_call(arguments, differing, number)) for number in calls]
     else:
         value = function(**_of_all_calls(arguments, differing, len(names), pictures))
-        values = [
-            _map(itemgetter(slice(number * pictures, (number + 1) * pictures)), value)
-            for number in range(len(names))
-        ]
+        cuts = [slice(number * pictures, (number + 1) * pictures) for number in calls]
+        values = [_map(itemgetter(cut), value) for cut in cuts]
     return dict(zip(names, values, strict=True))
 
 
@@ -96,12 +93,16 @@ def _of_all_calls(
     arguments: dict[str, Any], differing: Collection[str], calls: int, pictures: int
 ) -> dict[str, Any]:
     def side_by_side(stacked: Tensor) -> Tensor:
-        return stacked.expand(calls, pictures, *stacked.shape[2:]).flatten(0, 1)
+        if stacked.shape[1] != pictures:
+            stacked = stacked.expand(calls, pictures, *stacked.shape[2:])
+        return stacked.flatten(0, 1)
 
     def repeated(tensor: Tensor) -> Tensor:
         if not tensor.ndim:
             return tensor
-        return torch.cat([tensor.expand(pictures, *tensor.shape[1:])] * calls)
+        if tensor.shape[0] != pictures:
+            tensor = tensor.expand(pictures, *tensor.shape[1:])
+        return torch.cat([tensor] * calls)
 
     return {
         name: _map(side_by_side if name in differing else repeated, value)
@@ -116,7 +117,9 @@ def _pictures(arguments: dict[str, Any], differing: Collection[str]) -> int | No
         if isinstance(value, Apart):
             return None
         axis = int(name in differing)
-        counts |= {leaf.shape[axis] for leaf in _leaves(value) if leaf.ndim > axis}
+        for leaf in _leaves(value):
+            if leaf.ndim > axis:
+                counts.add(leaf.shape[axis])
     return max(counts) if len(counts) <= 2 else None
 
 
@@ -130,24 +133,33 @@ def _of_call(stacked: Any, number: int) -> Any:
     return stacked[number] if isinstance(stacked, Apart) else _map(itemgetter(number), stacked)
 
 
-def _stack(*tensors: Tensor) -> Tensor:
-    return torch.stack(tensors)
-
-
-def _leaves(value: Any) -> Iterator[Tensor]:
+def _leaves(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for item in cast("tuple[Any, ...]", value):
-            yield from _leaves(item)
+        return [value]
+    parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ()
+    return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def _map(function: Callable[..., Tensor], first: Any, *others: Any) -> Any:
-    """Apply a function to the tensors in the same place of tuples of the same form."""
+def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply a function to the tensors in a value."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if not isinstance(value, tuple):
+        return value
+    whole = cast("tuple[Any, ...]", value)
+    return _like(whole, [_map(function, part) for part in whole])
+
+
+def _stacked(values: list[Any]) -> Any:
+    """Stack the tensors in the same place of tuples of the same form."""
+    first = values[0]
     if isinstance(first, Tensor):
-        return function(first, *others)
+        return torch.stack(values)
     if not isinstance(first, tuple):
         return first
     whole = cast("tuple[Any, ...]", first)
-    items = [_map(function, *parts) for parts in zip(whole, *others, strict=True)]
-    return type(whole)(*items) if hasattr(whole, "_fields") else tuple(items)
+    return _like(whole, [_stacked([*parts]) for parts in zip(*values, strict=True)])
+
+
+def _like(whole: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
+    return type(whole)(*parts) if hasattr(whole, "_fields") else tuple(parts)

@@ -178,14 +178,17 @@ class _Compiler:
             except Exception as error:
                 raise node_failed(call, arguments, error) from error
 
+        if listen is None:
+            return run
+        started = NodeStarted(call)
+
         def run_and_tell(slots: Slots) -> None:
-            assert listen is not None
-            listen(NodeStarted(call))
+            listen(started)
             begin = time.perf_counter()
             run(slots)
             listen(NodeFinished(call, time.perf_counter() - begin, slots[number]))
 
-        return run_and_tell if listen else run
+        return run_and_tell
 
     def loop(self, loop: Loop, at_start: set[str], checkpoint: Checkpoint | None) -> Run:
         """Run a loop; the names of `at_start` are needed no more once it has begun."""

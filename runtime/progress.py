@@ -36,6 +36,15 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take notice of an event."""
         match event:
+            case NodeStarted():
+                if not self.depth:
+                    self._passing(f"{event.call.name} …")
+            case NodeFinished():
+                if event.call.node.effect:
+                    self._line(f"{event.call.name}: {_words(event.value)}")
+            case StepFinished():
+                if self.terminal:
+                    self._step(event)
             case RunStarted():
                 self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
             case MemorySpared():
@@ -45,15 +54,9 @@ class Progress:
                 self._line(f"{event.name} is compiled when it is first called: {blocks}")
             case CompileRefused():
                 self._line(f"{event.name} is not compiled: {event.reason}")
-            case NodeStarted() if not self.depth:
-                self._passing(f"{event.call.name} …")
-            case NodeFinished() if event.call.node.effect:
-                self._line(f"{event.call.name}: {_words(event.value)}")
             case LoopStarted():
                 self.depth += 1
                 self.begin = time.perf_counter()
-            case StepFinished() if self.terminal:
-                self._step(event)
             case CaptureRefused():
                 self._line(f"{event.loop.name} runs node by node: {event.reason}")
             case LoopFinished():
@@ -66,8 +69,6 @@ class Progress:
                     )
             case RunFinished():
                 self._line(f"done in {event.seconds:.1f} s")
-            case _:
-                pass
 
     def _step(self, event: StepFinished) -> None:
         now = time.perf_counter()

@@ -35,7 +35,7 @@ def ours(table: Table, noise: Tensor, sample: Tensor | None = None) -> Tensor:
     """Run our table with the stand-in network."""
     generator = torch.Generator().manual_seed(7)
     sample = table.initial_scale * noise if sample is None else sample
-    memory = torch.zeros(table.memory, *noise.shape)
+    memory = torch.zeros(table.memory, *noise.shape).unbind()
     for row, noisy in zip(table.rows(), table.noisy, strict=True):
         fresh = torch.randn(SHAPE, generator=generator) if noisy else None
         prediction = network(sample, row.timestep)

@@ -158,9 +158,9 @@ def test_latents_are_resized_put_together_and_repeated():
     mixed = composite_latents(latents, other, mask)
     assert torch.equal(mixed[..., 0, 0], latents[..., 0, 0])
     assert torch.equal(mixed[..., 1, :], other.expand(2, -1, -1, -1)[..., 1, :])
-    state = keep(State(latents, torch.ones(1)), other, mask)
+    state = keep(State(latents, (torch.ones(1),)), other, mask)
     assert torch.equal(state.sample, mixed)
-    assert torch.equal(state.memory, torch.ones(1))
+    assert torch.equal(state.memory[0], torch.ones(1))
     assert torch.equal(repeat_latents(latents, 2), torch.cat((latents, latents)))
     with pytest.raises(ValueError, match="`latents` is 2×2, `onto` is 3×3"):
         composite_latents(latents, torch.zeros(1, 4, 3, 3), mask)

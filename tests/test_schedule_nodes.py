@@ -213,12 +213,12 @@ def test_a_step_has_fixed_shapes_and_reads_no_value(name: str) -> None:
     config = CONFIG if not name.startswith(("flow", "edm")) else {}
     table = make_table(config, name, 5)
     sample = torch.empty(2, 3, 8, 8, device="meta")
-    memory = sample.new_empty(table.memory, *sample.shape)
+    memory = sample.new_empty(table.memory, *sample.shape).unbind()
     for row in table.rows("meta"):
         moved, remembered = step(row, sample, sample, sample, memory)
         assert moved.shape == sample.shape
-        assert remembered.shape == memory.shape
-        assert moved.dtype == remembered.dtype == torch.float32
+        assert [kept.shape for kept in remembered] == [kept.shape for kept in memory]
+        assert {kept.dtype for kept in (moved, *remembered)} == {torch.float32}
 
 
 @pytest.mark.parametrize("fields", [{}, {"clip_sample": True}, {"thresholding": True}])
@@ -229,7 +229,7 @@ def test_one_compiled_graph_serves_every_row(fields: dict[str, Any]) -> None:
     compiled = torch.compile(step, fullgraph=True, backend="eager", dynamic=False)
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, 3, 8, 8, generator=generator)
-    memory = torch.zeros(table.memory, *sample.shape)
+    memory = torch.zeros(table.memory, *sample.shape).unbind()
     torch._dynamo.utils.counters.clear()
     for row in table.rows():
         fresh = torch.randn(sample.shape, generator=generator)
@@ -245,7 +245,7 @@ def test_one_compiled_graph_serves_every_row(fields: dict[str, Any]) -> None:
 def test_a_loop_never_waits_for_the_device(name: str) -> None:
     table = make_table({**CONFIG, "clip_sample": True}, name, 10)
     rows, sample = table.rows("cuda"), torch.randn(2, 3, 8, 8, device="cuda")
-    memory = sample.new_zeros(table.memory, *sample.shape)
+    memory = sample.new_zeros(table.memory, *sample.shape).unbind()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for row in rows:

@@ -195,5 +195,5 @@ def test_a_table_is_in_float64_on_the_host() -> None:
         assert tensor.dtype == torch.float64
         assert tensor.device.type == "cpu"
     for row in table.rows():
-        weights = [weight for output in row.update for _, weight in output if weight is not None]
+        weights = [weights for _, weights in row.update.sums]
         assert {part.dtype for part in (row.timestep, row.predict, *weights)} == {torch.float32}

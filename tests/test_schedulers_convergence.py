@@ -62,12 +62,13 @@ def error_of(name: str, steps: int, **fields: object) -> float:
     """Run to the last level of the grid and compare with the exact end there."""
     table = make_table({**STABLE_DIFFUSION, **fields}, name, steps)
     alphas, sigmas = table.alphas.tolist(), table.sigmas.tolist()
-    sample, memory = START[:, None], torch.zeros(table.memory, 33, 1, dtype=torch.float64)
+    sample = START[:, None, None, None]  # 33 1 1 1
+    memory = torch.zeros(table.memory, *sample.shape, dtype=torch.float64).unbind()
     for i, row in enumerate(table.rows(dtype=torch.float64)[:-1]):
-        prediction = exact_noise(sample[:, 0], alphas[i], sigmas[i])[:, None]
+        prediction = exact_noise(sample.flatten(), alphas[i], sigmas[i]).view(sample.shape)
         sample, memory = step(row, sample, prediction, None, memory)
     end = exact_end(round(sigmas[0] / alphas[0], 9), round(sigmas[-1] / alphas[-1], 9))
-    return (sample[:, 0] / alphas[-1] - end).abs().max().item()
+    return (sample.flatten() / alphas[-1] - end).abs().max().item()
 
 
 @pytest.mark.parametrize(

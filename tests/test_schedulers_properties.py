@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nodes.kinds import State
 from nodes.schedulers import SCHEDULERS, Table, make_table, step
 from nodes.schedulers.config import resolve
 from nodes.schedulers.families import FAMILIES
@@ -42,10 +43,10 @@ def table_of(name: str, steps: int = 12, **fields: Any) -> Table:
     return make_table({**STABLE_DIFFUSION, **fields}, name, steps)
 
 
-def start_of(table: Table, clean: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def start_of(table: Table, clean: Tensor, noise: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return a noised sample at the level of the first row, and an empty memory."""
     sample = float(table.alphas[0]) * clean + float(table.sigmas[0]) * noise
-    return sample, torch.zeros(table.memory, *noise.shape, dtype=noise.dtype)
+    return sample, torch.zeros(table.memory, *noise.shape, dtype=noise.dtype).unbind()
 
 
 def draw(shape: tuple[int, ...] = (2, 3, 4, 4)) -> Tensor:
@@ -165,17 +166,18 @@ def test_a_run_may_be_cut_anywhere(name: str) -> None:
     table = table_of(name, 6)
     noise = draw().float()
 
-    def run(rows: range, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def run(rows: range, state: State) -> State:
         sample, memory = state
         for i in rows:
             row = table.rows()[i]
             prediction = predict_noise(sample, row.timestep)
             fresh = noise.roll(i) if table.noisy[i] else None
             sample, memory = step(row, sample, prediction, fresh, memory)
-        return sample, memory
+        return State(sample, memory)
 
     count = len(table.timesteps)
-    start = (table.initial_scale * noise, torch.zeros(table.memory, *noise.shape))
+    memory = torch.zeros(table.memory, *noise.shape).unbind()
+    start = State(table.initial_scale * noise, memory)
     whole, _ = run(range(count), start)
     for cut in range(1, count):
         tail, _ = run(range(cut, count), run(range(cut), start))
@@ -187,7 +189,7 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
     noise = draw((3, 4, 8, 8)).float()
 
     def run(noise: Tensor) -> Tensor:
-        sample, memory = noise, torch.zeros(table.memory, *noise.shape)
+        sample, memory = noise, torch.zeros(table.memory, *noise.shape).unbind()
         for row in table.rows():
             sample, memory = step(row, sample, predict_noise(sample, row.timestep), None, memory)
         return sample
@@ -203,7 +205,7 @@ def test_forgetting_turns_multistep_into_first_order(name: str) -> None:
         forgetful = make_table(config, name, 10, start=start)
         grid = make_table(config, name, 10)
         (row, *_), (_, *_) = forgetful.rows(dtype=torch.float64), grid.rows()
-        memory = torch.zeros(forgetful.memory, *noise.shape, dtype=torch.float64)
+        memory = torch.zeros(forgetful.memory, *noise.shape, dtype=torch.float64).unbind()
         prediction = predict_noise(noise, row.timestep)
         found, _ = step(row, noise, prediction, None, memory)
         alpha, sigma = forgetful.alphas[0], forgetful.sigmas[0]
@@ -242,7 +244,7 @@ def test_a_step_does_what_the_matrix_says(name: str, clipped: bool) -> None:
     table = table_of(name, 6, clip_sample=clipped)
     generator = torch.Generator().manual_seed(6)
     for i, row in enumerate(table.rows(dtype=torch.float64)):
-        shape = (4 + table.memory, 1, 1, 7)
+        shape = (4 + table.memory, 1, 1, 1, 7)
         columns = torch.randn(shape, generator=generator, dtype=torch.float64)
         sample, prediction, _, noise, *memory = columns.requires_grad_().unbind()
         clean = table.predict[i, 0] * sample + table.predict[i, 1] * prediction
@@ -250,9 +252,8 @@ def test_a_step_does_what_the_matrix_says(name: str, clipped: bool) -> None:
             clean = clean.clamp(-table.clipping.limit, table.clipping.limit)
         vectors = torch.stack([sample, prediction, clean, noise, *memory])
         expected = torch.tensordot(table.update[i], vectors, dims=1)
-        remembered = torch.stack(memory) if memory else torch.zeros(0, *sample.shape).double()
-        moved, kept = step(row, sample, prediction, noise, remembered)
-        torch.testing.assert_close(torch.cat([moved[None], kept]), expected, rtol=1e-9, atol=1e-7)
+        moved, kept = step(row, sample, prediction, noise, tuple(memory))
+        torch.testing.assert_close(torch.stack([moved, *kept]), expected, rtol=1e-9, atol=1e-7)
         (found,), (wanted,) = (
             torch.autograd.grad(each.square().sum(), columns, retain_graph=True)
             for each in (moved, expected[0])
@@ -336,6 +337,6 @@ def test_res_multistep_weighs_by_the_phi_functions() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_state_stays_in_float32(dtype: torch.dtype) -> None:
     table, noise = table_of("dpmpp_2m_sde", 4), draw().float()
-    memory = torch.zeros(table.memory, *noise.shape)
+    memory = torch.zeros(table.memory, *noise.shape).unbind()
     sample, memory = step(table.rows()[0], noise, noise.to(dtype), noise.to(dtype), memory)
-    assert sample.dtype == memory.dtype == torch.float32
+    assert {part.dtype for part in (sample, *memory)} == {torch.float32}

@@ -99,11 +99,10 @@ def test_the_learned_variance_agrees() -> None:
     generators = [torch.Generator().manual_seed(7) for _ in range(2)]
     table = make_table(config, "auto", 10)
     found = expected = initial_noise()
-    memory = torch.zeros(0, *SHAPE)
     for row, noisy, timestep in zip(table.rows(), table.noisy, scheduler.timesteps, strict=True):
         fresh = torch.randn(SHAPE, generator=generators[0]) if noisy else None
         prediction = network(found, timestep).repeat(1, 2, 1, 1)
-        found, _ = step(row, found, prediction, fresh, memory)
+        found, _ = step(row, found, prediction, fresh, ())
         prediction = network(expected, timestep).repeat(1, 2, 1, 1)
         expected = scheduler.step(prediction, timestep, expected, generators[1]).prev_sample
     assert difference(found, expected) <= 1e-5

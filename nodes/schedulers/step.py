@@ -5,9 +5,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# For every output of a row, the columns that it sums and their weights; None: the column as it is.
-# The columns are sample, prediction, clean, noise, memory ...
-Update = tuple[tuple[tuple[int, Tensor | None], ...], ...]
+
+class Update(NamedTuple):
+    """What a row makes of its columns: sample, prediction, clean, noise, memory ...
+
+    `gives` says where the next sample and memory are, among the columns and the sums behind them.
+    """
+
+    sums: tuple[tuple[int, Tensor], ...]  # of which columns, with weights (S, 1, 1, 1, 1)
+    gives: tuple[int, ...]  # (1+K,)
 
 
 class Clipping(NamedTuple):
@@ -26,30 +32,36 @@ class Row(NamedTuple):
 
     timestep: Tensor  # ()
     predict: Tensor  # (2,)
-    update: Update  # (1+K, 4+K), without the columns that are zero in all rows
+    update: Update  # without what is zero in all rows
     clipping: Clipping | None  # without it, the clean estimate is a part of the other columns
     log_range: Tensor | None = None  # () of the deviation of the noise, where it is learned
 
 
 def step(
-    row: Row, sample: Tensor, prediction: Tensor, noise: Tensor | None, memory: Tensor
-) -> tuple[Tensor, Tensor]:
+    row: Row,
+    sample: Tensor,
+    prediction: Tensor,
+    noise: Tensor | None,
+    memory: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Make one sampling step: next (sample, memory) from the network's prediction.
 
-    sample, noise: (B, C, ...); prediction: the same, or with a learned variance behind it in twice
-    the channels; memory: (K, B, C, ...), zeros at the start. The arithmetic runs in the sample's
-    type, which should be float32. `noise` may be None on a row that draws none.
+    sample, noise: (B, C, H, W); prediction: the same, or with a learned variance behind it in twice
+    the channels; memory: K of the sample's shape, zeros at the start. The arithmetic runs in the
+    sample's type, which should be float32. `noise` may be None on a row that draws none.
     """
-    channels, prediction = sample.shape[1], prediction.to(sample.dtype)
-    fresh = None if noise is None else noise.to(sample.dtype)
+    channels, prediction = sample.shape[1], _like(sample, prediction)
+    fresh = None if noise is None else _like(sample, noise)
     if prediction.shape[1] > channels:
         prediction, variance = prediction.split(channels, dim=1)
         if row.log_range is not None and fresh is not None:
             fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
-    clean = estimate_clean(row, sample, prediction) if row.clipping else None
-    columns = (sample, prediction, clean, fresh, *memory.unbind())
-    moved = [_weighted_sum(columns, output) for output in row.update]
-    return moved[0], torch.stack(moved[1:]) if len(moved) > 1 else memory
+    clean = estimate_clean(row, sample, prediction) if row.clipping else sample
+    # What a row does not use has no weight in it, so anything may stand there.
+    columns = (sample, prediction, clean, sample if fresh is None else fresh, *memory)
+    parts = (*columns, *_weighted_sums(columns, row.update))
+    moved, *remembered = [parts[place] for place in row.update.gives]
+    return moved, tuple(remembered)
 
 
 def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
@@ -59,20 +71,18 @@ def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
     return clean if row.clipping is None else _clip(clean, row.clipping)
 
 
-def _weighted_sum(
-    columns: tuple[Tensor | None, ...], output: tuple[tuple[int, Tensor | None], ...]
-) -> Tensor:
-    total = None
-    for place, weight in output:
-        column = columns[place]
-        if column is None:  # a row that draws no noise
-            continue
-        if weight is None:
-            return column
+def _like(sample: Tensor, other: Tensor) -> Tensor:
+    # `to` takes a microsecond even where there is nothing to do.
+    return other if other.dtype == sample.dtype else other.to(sample.dtype)
+
+
+def _weighted_sums(columns: tuple[Tensor, ...], update: Update) -> tuple[Tensor, ...]:
+    sums: Tensor | None = None  # S B C H W
+    for place, weights in update.sums:
         # No matrix product: no TF32, and the same bits for every batch size.
-        total = column * weight if total is None else total.addcmul_(column, weight)
-    assert total is not None
-    return total
+        column = columns[place]
+        sums = weights * column if sums is None else sums.addcmul_(weights, column)
+    return () if sums is None else sums.unbind()
 
 
 def _clip(clean: Tensor, clipping: Clipping) -> Tensor:

@@ -60,17 +60,18 @@ class Table:
 
 
 def _without_zeros(update: Tensor, cast: Tensor) -> list[Update]:
-    """Leave out of the cast matrices what no row uses; a mere copy has no weight."""
+    """Leave out of the cast matrices what no row uses; a mere copy is no sum."""
     used = (update != 0).any(dim=0)  # (1+K, 4+K)
-    used[:, 0] |= ~used.any(dim=1)
-    copied = ((update == used).all(dim=2).all(dim=0) & (used.sum(dim=1) == 1)).tolist()
-    places = [output.nonzero()[:, 0].tolist() for output in used]
+    copied = (update == used).all(dim=2).all(dim=0) & (used.sum(dim=1) == 1)  # (1+K,)
+    summed = (~copied).nonzero()[:, 0].tolist()
+    places = used[summed].any(dim=0).nonzero()[:, 0].tolist()
+    gives: list[int] = used.int().argmax(dim=1).tolist()
+    for number, output in enumerate(summed):
+        gives[output] = update.shape[2] + number
+    weights = cast[:, summed].permute(0, 2, 1)[..., None, None, None, None]  # N 4+K S 1 1 1 1
     return [
-        tuple(
-            tuple((place, None if copy else weights[place]) for place in each)
-            for each, copy, weights in zip(places, copied, matrix, strict=True)
-        )
-        for matrix in cast
+        Update(tuple((place, matrix[place]) for place in places), tuple(gives))
+        for matrix in weights.unbind()
     ]
 
 

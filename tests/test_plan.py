@@ -359,6 +359,19 @@ outputs: {sample: $sum}
     assert called == ["words", "own", "read", "shared", "first", "both", "sum"]
 
 
+def test_what_two_loops_do_not_change_is_done_once_for_both():
+    loop = """
+  {0}:
+    for: {{time: [0.5]}}
+    carry: {{sample: {{from: {1}, then: $next}}}}
+    nodes: {{same: {{node: begin, count: 1}}, next: {{node: add, a: $sample, b: $same}}}}"""
+    loops = loop.format("one", "$start") + loop.format("other", "$one.sample")
+    source = (
+        f"nodes:\n  start: {{node: begin, count: 2}}{loops}\noutputs: {{sample: $other.sample}}\n"
+    )
+    assert run(source, ("hoist",))[1] == ["start", "one/same", "one/next", "other/next"]
+
+
 def test_inputs_that_are_equal_make_calls_equal():
     source = """
 inputs: {one: 1.0, two: 2.0}
@@ -374,6 +387,6 @@ outputs: {sample: $sample}
 def test_a_pass_that_there_is_not_is_refused():
     graph = load_text(LOOP.format(body=GUIDED), "graph", registry)
     with pytest.raises(
-        ValueError, match="no pass 'merge': they are share, settle, twins, hoist, late"
+        ValueError, match="no pass 'merge': they are settle, share, twins, hoist, late"
     ):
         make_plan(graph, bind(graph, {}), ["merge"])

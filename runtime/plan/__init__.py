@@ -15,8 +15,8 @@ from .together import put_together
 from .twins import merge_twins
 
 PASSES: Mapping[str, Callable[[Graph], Graph]] = {
-    "share": share_equal_calls,
     "settle": settle,
+    "share": share_equal_calls,
     "twins": merge_twins,
     "hoist": hoist,
     "late": run_late,

@@ -6,14 +6,16 @@ from dataclasses import replace
 from graph import Block, Graph, Loop, has_effect, values_of
 
 from ..values import names_in
+from .share import share_equal_calls
 
 
 def hoist(graph: Graph) -> Graph:
     """Move blocks that need nothing of their loop in front of it, out of all loops that allow it.
 
-    They then run even where the loop has no steps. Effects stay where they are.
+    They then run even where the loop has no steps. Effects stay where they are. What comes to stand
+    beside an equal call, of another loop for example, is one with it.
     """
-    return replace(graph, blocks=tuple(_hoisted(graph.blocks)))
+    return share_equal_calls(replace(graph, blocks=tuple(_hoisted(graph.blocks))))
 
 
 def _hoisted(blocks: tuple[Block, ...]) -> Iterator[Block]:

@@ -1,7 +1,7 @@
 """Networks that let a picture guide: ControlNet and T2I-Adapter."""
 
 from functools import reduce
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -76,28 +76,27 @@ def controlnet(
     The picture is eight times as large as the latents. `guess` trusts it more the deeper the
     level; a ControlNet that pools, such as shuffle, has one number for a whole level as it is.
     """
-    dtype = next(model.parameters()).dtype
     wanted = tuple(8 * side for side in sample.shape[-2:])
     if tuple(image.shape[-2:]) != wanted:
         raise ValueError(
             f"`image` is {image.shape[-1]}×{image.shape[-2]}, and the sample needs a picture of "
             f"{wanted[1]}×{wanted[0]}"
         )
-    given: dict[str, Any] = {"pooled_text": pooled_text, "size": size}
+    inputs = sample.to(next(model.parameters()))
     told = Conditions(
-        **{
-            name: None if value is None else for_each(value, sample, name)
-            for name, value in given.items()
-        }
+        pooled_text=None if pooled_text is None else for_each(pooled_text, inputs, "pooled texts"),
+        size=None if size is None else for_each(size, inputs, "sizes"),
     )
     found = model(
-        sample.to(dtype),
-        timestep,
-        fitting_text(model.config, text, sample).to(dtype),
-        for_each(image, sample, "pictures").to(dtype),
+        inputs,
+        timestep.to(inputs.device),
+        fitting_text(model.config, text, inputs).to(inputs),
+        for_each(image, inputs, "pictures").to(inputs),
         told,
     )
-    return _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
+    found = _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
+    skips = tuple(skip.to(sample.device) for skip in found.skips)
+    return Residuals(skips, found.middle.to(sample.device))
 
 
 @node

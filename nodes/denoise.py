@@ -32,6 +32,7 @@ from .models import (
     Autoencoder,
     ConditioningConfig,
     Conditions,
+    Residuals,
     UNet,
     UNet2DConditionModel,
     sinusoid,
@@ -56,12 +57,13 @@ def unet(
 ) -> Prediction:
     """Predict the noise in a sample, in the network's precision; the result is float32.
 
-    Which of the conditions a network is told, its config says; one text, size or label serves all
-    pictures. Raises ValueError for one that is missing, surplus or of another width.
+    It is made where the network is, and given back where the sample is. Which of the conditions a
+    network is told, its config says; one text, size or label serves all pictures. Raises
+    ValueError for one that is missing, surplus or of another width.
     """
-    dtype = next(model.parameters()).dtype
-    inputs = sample.to(dtype)
     expect_channels(model, sample)
+    inputs = sample.to(next(model.parameters()))
+    timestep = timestep.to(inputs.device)
     if not isinstance(model, UNet2DConditionModel):
         told = {
             "text": text, "pooled_text": pooled_text, "size": size,
@@ -74,11 +76,11 @@ def unet(
                 f"this network is told nothing but the time and, if it has classes, a class: "
                 f"leave out {', '.join(surplus)}"
             )
-        label = None if class_label is None else for_each(class_label, sample, "class labels")
-        return model(inputs, timestep, label).float()
-    told = _conditions(model, sample, pooled_text, size, class_label, guidance_scale)
-    fit = fitting(model, sample, text, told, control, adapter, image_prompt)
-    return model(inputs, timestep, *fit).float()
+        label = None if class_label is None else for_each(class_label, inputs, "class labels")
+        return model(inputs, timestep, label).to(sample.device, torch.float32)
+    told = _conditions(model, inputs, pooled_text, size, class_label, guidance_scale)
+    fit = fitting(model, inputs, text, told, control, adapter, image_prompt)
+    return model(inputs, timestep, *fit).to(sample.device, torch.float32)
 
 
 Told = tuple[Tensor, Conditions, Control | None, tuple[Tensor, ...]]
@@ -95,17 +97,20 @@ def fitting(
 ) -> Told:
     """Give all that a network is told beside sample and time, as its `forward` takes it.
 
-    Raises ValueError for what is of another family.
+    All is put where the sample is, in its precision. Raises ValueError for what is of another
+    family.
     """
-    dtype = next(model.parameters()).dtype
     if image_prompt is not None:
-        told = told._replace(picture=for_each(image_prompt, sample, "image prompts").to(dtype))
+        told = told._replace(picture=for_each(image_prompt, sample, "image prompts").to(sample))
     expect_own_picture(model, image_prompt)
-    text = fitting_text(model.config, text, sample).to(dtype)
+    text = fitting_text(model.config, text, sample).to(sample)
     if control is not None:
         expect_own_control(model, control)
-    expect_own_features(model, adapter or ())
-    return text, told, control, adapter or ()
+        skips = tuple(skip.to(sample) for skip in control.skips)
+        control = Residuals(skips, control.middle.to(sample))
+    features = tuple(feature.to(sample) for feature in adapter or ())
+    expect_own_features(model, features)
+    return text, told, control, features
 
 
 def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor) -> Tensor:
@@ -146,7 +151,7 @@ def _conditions(
         told = torch.full((len(sample),), 1000 * (guidance_scale - 1), device=sample.device)
         # Latent consistency models (arXiv:2310.04378) embed the scale as if it were a timestep.
         guidance = sinusoid(told, width or 2, cosine_first=False, shift=1)
-        guidance = guidance.to(next(model.parameters()).dtype)
+        guidance = guidance.to(sample)
     return Conditions(
         class_label=None if class_label is None else for_each(class_label, sample, "class labels"),
         pooled_text=None if pooled_text is None else for_each(pooled_text, sample, "pooled texts"),

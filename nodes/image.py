@@ -55,19 +55,20 @@ def vae_decode(vae: Autoencoder, latents: Latents, tile: Tile = None) -> Image:
             f"this autoencoder's latents have {vae.channels} channels, `latents` has "
             f"{latents.shape[1]}: is the autoencoder that of another checkpoint?"
         )
-    dtype = next(vae.parameters()).dtype
-    own = vae.unscaled(latents).to(dtype)
-    if tile is None:
-        return to_image(vae.decode(own).float())
-    return torch.cat(
-        [to_image(vae.decode(one, tile // vae.factor).float()) for one in own.split(1)]
+    own = vae.unscaled(latents).to(next(vae.parameters()))
+    decoded = (
+        vae.decode(own)
+        if tile is None
+        else torch.cat([vae.decode(one, tile // vae.factor) for one in own.split(1)])
     )
+    return to_image(decoded.to(latents.device, torch.float32))
 
 
 @node
 def vae_encode(
     vae: Autoencoder,
     image: Image,
+    device: Device,
     noise: Annotated[
         Latents | None, Field(description="to draw from the latents' distribution; null = its mean")
     ] = None,
@@ -85,11 +86,11 @@ def vae_encode(
         raise ValueError(
             f"`image` is {width}×{height}, and both sides must be multiples of {vae.factor}"
         )
-    parameter = next(vae.parameters())
-    picture = (2 * image - 1).to(parameter.device, parameter.dtype)
+    picture = (2 * image - 1).to(next(vae.parameters()))
     found = vae.encode(picture, tile and tile // vae.factor)
     own = found.mean if noise is None else found.sample(noise.to(found.mean))
-    return vae.scaled(own.float()) if scaled else own.float()
+    own = own.to(device, torch.float32)
+    return vae.scaled(own) if scaled else own
 
 
 @node

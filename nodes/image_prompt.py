@@ -105,7 +105,9 @@ def apply_ip_adapter(
             f"`adapter` {adapter.name} is for {len(adapter.layers)} attentions to text of width "
             f"{text_width(width)}, `model` has {len(expected)} of width {text_width(here)}"
         )
-    return with_picture(model, adapter.layers, adapter.projection.tokens, scale)
+    weight = next(model.parameters())
+    layers = [(keys.to(weight), values.to(weight)) for keys, values in adapter.layers]
+    return with_picture(model, layers, adapter.projection.tokens, scale)
 
 
 @node
@@ -132,7 +134,7 @@ def image_prompt(
             f"`adapter` {adapter.name} reads a width of {projection.inputs}, `encoder` gives "
             f"{seen.shape[-1]}: is it the image encoder of another adapter?"
         )
-    return projection(seen.to(next(projection.parameters()).dtype))  # B N D
+    return projection(seen.to(next(projection.parameters())))  # B N D
 
 
 @node

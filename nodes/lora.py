@@ -107,7 +107,8 @@ def _merged(network: Any, lora: LoRA, part: str, names: Mapping[str, str], weigh
 
 
 def _sum(weight: Tensor, added: Tensor, times: float) -> Tensor:
-    return torch.add(weight.float(), added.view(weight.shape), alpha=times).to(weight.dtype)
+    added = added.to(weight.device).view(weight.shape)
+    return torch.add(weight.float(), added, alpha=times).to(weight.dtype)
 
 
 def _listed_layers(network: nn.Module, unknown: list[str]) -> str:

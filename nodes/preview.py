@@ -34,7 +34,7 @@ def fit_preview(vae: Autoencoder) -> LatentColours:
     generator = torch.Generator().manual_seed(0)
     coarse = 2 * torch.rand(_PICTURES, 3, 5, 5, generator=generator) - 0.5
     pixels = F.interpolate(coarse, 2 * [_SIDE * vae.factor], mode="bicubic").clamp(0, 1)
-    latents = vae_encode(vae, pixels)
+    latents = vae_encode(vae, pixels, next(vae.parameters()).device)
     seen = latents.movedim(1, -1).flatten(0, -2).double()  # N C
     seen = torch.cat((seen, torch.ones_like(seen[:, :1])), dim=1)  # N C+1
     colours = F.avg_pool2d(2 * pixels - 1, vae.factor).movedim(1, -1).flatten(0, -2).to(seen)  # N 3

@@ -2,6 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -57,15 +58,16 @@ def cached_unet(
     if not isinstance(model, UNet2DConditionModel):
         raise ValueError("`model` is told no text, and only networks that are can be cached")
     expect_channels(model, sample)
-    given = (pooled_text, size)
-    pooled, sizes = (None if it is None else for_each(it, sample, "texts") for it in given)
-    conditions = Conditions(pooled_text=pooled, size=sizes)
-    told = fitting(model, sample, text, conditions, control, adapter, image_prompt)
-    inputs = sample.to(next(model.parameters()).dtype)
-    prediction, deep = model.forward_with_deep(
-        inputs, timestep, *told, deep=None if refresh else deep
+    inputs = sample.to(next(model.parameters()))
+    conditions = Conditions(
+        pooled_text=None if pooled_text is None else for_each(pooled_text, inputs, "pooled texts"),
+        size=None if size is None else for_each(size, inputs, "sizes"),
     )
-    return Cached(prediction.float(), deep)
+    told = fitting(model, inputs, text, conditions, control, adapter, image_prompt)
+    prediction, deep = model.forward_with_deep(
+        inputs, timestep.to(inputs.device), *told, deep=None if refresh else deep
+    )
+    return Cached(prediction.to(sample.device, torch.float32), deep)
 
 
 @node

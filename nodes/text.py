@@ -101,7 +101,8 @@ def tokenize(
 def encode_text(encoder: TextEncoder, tokens: Tokens, clip_skip: ClipSkip = None) -> TextEmbedding:
     """Read the tokens as Stable Diffusion 1 and 2 do: hidden states after the final layer norm."""
     network = encoder.network
-    return network.normalised(_layer(network(tokens), (clip_skip or 0) + 1))  # B N D
+    states = network(tokens.to(_device(encoder)))
+    return network.normalised(_layer(states, (clip_skip or 0) + 1)).to(tokens.device)  # B N D
 
 
 @node
@@ -113,9 +114,15 @@ def encode_text_and_pool(
     The text as a whole is the state of its end token, projected where the encoder projects it
     (arXiv:2307.01952, section 2.1).
     """
-    states = encoder.clip(tokens)
+    clip, read = encoder.clip, tokens.to(_device(encoder))
+    states = clip(read)
     hidden = _layer(states, (clip_skip or 0) + 2)
-    return EncodedText(hidden, encoder.clip.pooled(tokens, states[-1]))
+    pooled = clip.pooled(read, states[-1])
+    return EncodedText(hidden.to(tokens.device), pooled.to(tokens.device))
+
+
+def _device(encoder: TextEncoder) -> torch.device:
+    return next(encoder.network.parameters()).device
 
 
 def _layer(states: list[Tensor], from_the_end: int) -> Tensor:

@@ -31,6 +31,7 @@ from graph import (
 from .errors import brief
 from .memory.rest import is_model
 from .meter import FusedAttention, Meter
+from .mixing import MixedError
 from .plan import make_plan, share_equal_calls
 from .tensors import leaves_of
 from .values import UNKNOWN, arguments_of, common_length, last_uses, loaders_of, names_in, value_of
@@ -226,7 +227,7 @@ class _Check:
                 Finding(
                     value.place or place,
                     f"carry '{key}' enters a step as {entered} and leaves it as {left}",
-                    "what is handed from step to step must keep its shape and precision",
+                    "what is handed from step to step must keep its shape, precision and device",
                 )
             )
 
@@ -286,7 +287,9 @@ def _finding(call: Call, arguments: Mapping[str, Any], error: Exception) -> Find
         if name in call.arguments
     )
     said = next(iter(str(error).strip().splitlines()), "")
-    if isinstance(error, RuntimeError):
+    if isinstance(error, MixedError):
+        message, help = f"{who} cannot compute with {inputs}", said
+    elif isinstance(error, RuntimeError):
         message, help = f"{who} cannot compute with {inputs}", f"PyTorch says: {said}"
     else:
         message, help = f"{who} fails: {type(error).__name__}: {said}", f"it was given {inputs}"

@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from .mixing import expect_alike
+
 _FLOPS: Mapping[Any, Callable[..., int]] = flop_registry
 
 
@@ -42,7 +44,8 @@ class Meter(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation, and count it and what it made."""
+        """Run an operation, and count it and what it made; raises MixedError where it cannot be."""
+        expect_alike(func, args)
         named = kwargs or {}
         result = func(*args, **named)
         if flops_of := _FLOPS.get(func.overloadpacket):

@@ -52,6 +52,18 @@ def soften(sample: Latents) -> Latents:
 
 
 @OWN.node
+def on_cpu(sample: Latents) -> Latents:
+    """Make latents where the sample is not, as who forgets a device does."""
+    return torch.zeros(sample.shape)
+
+
+@OWN.node
+def convolve(sample: Latents) -> Latents:
+    """Convolve with a kernel in float32."""
+    return torch.conv2d(sample, torch.zeros(4, 4, 1, 1, device=sample.device))
+
+
+@OWN.node
 def mix_channels(sample: Latents) -> Latents:
     """Multiply the channels by a matrix in float32."""
     return torch.einsum("bchw,cd->bdhw", sample, torch.zeros(4, 4, device=sample.device))

@@ -66,7 +66,7 @@ def test_the_fit_gives_plain_colours_back_for_any_autoencoder():
     colours = fit_preview(vae)
     assert colours.weights.shape == (3, 16)
     plain = torch.tensor([[0.8, 0.2, 0.5], [0.1, 0.9, 0.4]])[..., None, None].expand(-1, -1, 64, 64)
-    drawn = preview(colours, vae_encode(vae, plain))
+    drawn = preview(colours, vae_encode(vae, plain, CPU))
     assert drawn.shape == (2, 3, 8, 8)
     # The middle, as the edges are padded; even untrained convolutions keep colours apart.
     assert (drawn[:, :, 3:5, 3:5].mean((2, 3)) - plain[..., 0, 0]).abs().max() < 0.1

@@ -48,8 +48,8 @@ def mosaic():
 @pytest.mark.slow
 def test_a_trained_autoencoder_in_tiles_is_close_to_the_whole(mosaic):
     vae = load_vae("emoji-64", CPU, torch.float32)
-    latents = vae_encode(vae, mosaic)
-    difference = vae_encode(vae, mosaic, tile=128) - latents
+    latents = vae_encode(vae, mosaic, CPU)
+    difference = vae_encode(vae, mosaic, CPU, tile=128) - latents
     assert difference.square().mean() <= 0.01 * latents.square().mean()
     whole = vae_decode(vae, latents)
 
@@ -73,7 +73,7 @@ def test_a_trained_autoencoder_in_tiles_is_close_to_the_whole(mosaic):
 def test_pictures_of_a_batch_are_worked_one_by_one(mosaic):
     vae = load_vae("emoji-64", CPU, torch.float32)
     pair = torch.cat((mosaic[..., :192, :192], mosaic[..., 192:384, 192:384]))
-    latents = vae_encode(vae, pair)
+    latents = vae_encode(vae, pair, CPU)
     whole = vae_decode(vae, latents, tile=64)
     alone = vae_decode(vae, latents[1:], tile=64)
     assert torch.equal(whole[1:], alone)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from .aliases import Aliases
 from .blocks import Graph, GraphText, Input
 from .edges import Edges, type_blocks, type_of
-from .errors import Finding, GraphError, Place
+from .errors import Finding, GraphError
 from .files import SUFFIX, Library, OnDisk, leading_comment
 from .node import Registry
 from .opens import Open, fit
@@ -40,7 +38,7 @@ def check(
         type_of(value, edges)
     inputs = {entry.name: _input(entry, opens[entry.name], findings) for entry in resolved.inputs}
     if findings:
-        raise GraphError(_with_user(finding, resolver.used_from) for finding in findings)
+        raise GraphError(findings)
     files = tuple(resolver.files.values())
     return Graph(name, path, leading_comment(text), inputs, blocks, resolved.outputs, files)
 
@@ -58,12 +56,3 @@ def _input(entry: InputEntry, open: Open, findings: list[Finding]) -> Input:
         help=next((demand.help for demand in open.demands if demand.help), ""),
         place=entry.place,
     )
-
-
-def _with_user(finding: Finding, used_from: Mapping[str, Place]) -> Finding:
-    """Say of a finding in a subgraph where that subgraph is used."""
-    user = used_from.get(finding.place.file) if finding.place else None
-    if user is None:
-        return finding
-    help = f"{finding.help}; used from {user}" if finding.help else f"used from {user}"
-    return replace(finding, help=help)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 _BOLD, _RED, _CYAN = "1", "1;31", "36"  # as terminals number them
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands in a file; lines and columns count from one."""
+    """Where something stands in a file; lines and columns count from one.
+
+    `used_from` is where another graph uses the one in that file.
+    """
 
     file: str
     line: int
     column: int
     excerpt: str = field(default="", compare=False, repr=False)
+    used_from: Place | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
@@ -29,6 +33,24 @@ class Finding:
     place: Place | None
     message: str
     help: str | None = None
+
+    @property
+    def advice(self) -> str | None:
+        """What may help, and which graphs use the one that it stands in."""
+        users = [f"used from {user}" for user in self._users()]
+        return "; ".join([*([self.help] if self.help else []), *users]) or None
+
+    def _users(self) -> Iterator[Place]:
+        user = self.place.used_from if self.place else None
+        while user:
+            yield user
+            user = user.used_from
+
+    def inside(self, user: Place | None) -> Finding:
+        """Note where the file that this stands in is used."""
+        if user is None or self.place is None or self.place.file == user.file:
+            return self
+        return replace(self, place=replace(self.place, used_from=user))
 
     def __str__(self) -> str:
         return self.render()
@@ -46,8 +68,8 @@ class Finding:
             if self.place.excerpt:
                 caret = " " * (self.place.column + 1) + paint("^", _RED)
                 lines += [f"  {self.place.excerpt}", caret]
-        if self.help:
-            lines.append(f"  {paint('help', _CYAN)}: {self.help}")
+        if self.advice:
+            lines.append(f"  {paint('help', _CYAN)}: {self.advice}")
         return "\n".join(lines)
 
 

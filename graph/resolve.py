@@ -48,7 +48,6 @@ class Resolver:
     aliases: Aliases
     library: Library
     files: dict[pathlib.Path | None, GraphText]
-    used_from: dict[str, Place] = field(default_factory=dict[str, Place])
     parsed: dict[pathlib.Path, Parsed] = field(default_factory=dict[pathlib.Path, Parsed])
     count: int = 0
 
@@ -77,7 +76,7 @@ def _file(
     resolver: Resolver,
 ) -> tuple[list[Block], dict[str, Value]]:
     """Resolve one file, whose inputs have been given values, to its blocks and outputs."""
-    resolver.findings += parsed.findings
+    resolver.findings += [finding.inside(scope.user) for finding in parsed.findings]
     for entry in entries:
         scope.declare(entry.name, Symbol("input", entry.place, inputs.get(entry.name, UNKNOWN)))
     for path in parsed.broken:
@@ -105,7 +104,8 @@ def _input_entries(parsed: Parsed, scope: Scope) -> list[InputEntry]:
                 default = value
             else:
                 message = f"the default of '{name}' must be a literal"
-                scope.report(tree.place, message, "write $$ for a dollar sign")
+                where = scope.place(("inputs", name))
+                scope.report(where, message, "write $$ for a dollar sign")
         entries.append(InputEntry(name, default, scope.key(("inputs", name))))
     return entries
 
@@ -176,7 +176,7 @@ def _call(name: str, spec: CallBlock, path: Path, scope: Scope, resolver: Resolv
         scope.report(scope.key((*path, "else")), "'else' says nothing without 'when'")
     node = resolver.types.get(spec.node)
     if node is None:
-        place = find(scope.tree, (*path, "node")).place
+        place = scope.place((*path, "node"))
         scope.report(place, *resolver.types.why_not(spec.node))
         return []
     required = [port.name for port in node.parameters.values() if port.required]
@@ -241,7 +241,7 @@ def _loop(name: str, spec: LoopBlock, path: Path, scope: Scope, resolver: Resolv
 def _read_subgraph(
     spec: SubgraphBlock, path: Path, scope: Scope, resolver: Resolver
 ) -> tuple[pathlib.Path, Parsed] | None:
-    place = find(scope.tree, (*path, "graph")).place
+    place = scope.place((*path, "graph"))
     user = scope.chain[-1] if scope.chain else None
     try:
         file = resolver.library.find(spec.graph, user, place)
@@ -252,13 +252,12 @@ def _read_subgraph(
         if len(scope.chain) >= NESTING_LIMIT:
             scope.report(place, f"graphs are nested more than {NESTING_LIMIT} deep")
             return None
-        resolver.used_from.setdefault(str(file), place)
         if file not in resolver.parsed:
             text, resolver.parsed[file] = resolver.library.read(file)
             resolver.files[file] = GraphText(_unused_name(file, resolver), text)
         resolver.files[user].uses[spec.graph] = resolver.files[file].name
     except GraphError as error:
-        resolver.findings += error.findings
+        resolver.findings += [finding.inside(place) for finding in error.findings]
         return None
     return file, resolver.parsed[file]
 
@@ -283,7 +282,8 @@ def _subgraph(
         return []
     file, parsed = found
     own = scope.prefix + name
-    inside = Scope(parsed.tree, f"{own}/", resolver.findings, chain=(*scope.chain, file))
+    user = scope.place((*path, "graph"))
+    inside = Scope(parsed.tree, f"{own}/", resolver.findings, chain=(*scope.chain, file), user=user)
     entries = _input_entries(parsed, inside)
     required = [entry.name for entry in entries if entry.default is None]
     ports = ("input", [entry.name for entry in entries], required)

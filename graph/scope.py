@@ -35,7 +35,7 @@ class Symbol:
 class Scope:
     """The names of one file, or of the inside of one loop, and what was found wrong with them.
 
-    `chain` lists the files from the outermost graph to this one.
+    `chain` lists the files from the outermost graph to this one, which `user` uses.
     """
 
     tree: Tree
@@ -45,6 +45,7 @@ class Scope:
     names: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
     used: set[str] = field(default_factory=set[str])
     chain: tuple[pathlib.Path, ...] = ()
+    user: Place | None = None
 
     def inside(self, prefix: str) -> Scope:
         """Open the scope of a loop's body, which sees what stands outside it."""
@@ -83,7 +84,7 @@ class Scope:
 
     def value(self, data: Any, path: Path) -> Value:
         """Read what stands at a path: `$name` refers, `$$` is a dollar sign, else it is literal."""
-        place = find(self.tree, path).place
+        place = self.place(path)
         if isinstance(data, str):
             if data.startswith("$") and not data.startswith("$$"):
                 return self._reference(data, place)
@@ -166,6 +167,10 @@ class Scope:
             help = did_you_mean(name, fields) or f"its fields are {listed(fields)}"
             self.report(place, f"the loop '{loop}' has no field '{name}'", help)
 
+    def place(self, path: Path) -> Place:
+        """Find where what a path leads to is written."""
+        return replace(find(self.tree, path).place, used_from=self.user)
+
     def key(self, path: Path) -> Place:
         """Find where the name at the end of a path is written."""
-        return key_place(self.tree, path)
+        return replace(key_place(self.tree, path), used_from=self.user)

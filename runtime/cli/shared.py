@@ -38,7 +38,7 @@ def findings_as_data(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     for finding in findings:
         place = finding.place
         where = {"file": place.file, "line": place.line, "column": place.column} if place else {}
-        described.append({**where, "message": finding.message, "help": finding.help})
+        described.append({**where, "message": finding.message, "help": finding.advice})
     return described
 
 

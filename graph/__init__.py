@@ -28,6 +28,8 @@ from .kinds import (
     class_of,
     describe,
     fields_of,
+    item_type,
+    kind_of,
     kinds_of,
     members,
 )
@@ -88,6 +90,8 @@ __all__ = [
     "has_effect",
     "in_order",
     "input_schema",
+    "item_type",
+    "kind_of",
     "kinds_of",
     "listed",
     "load",

@@ -26,7 +26,8 @@ from .errors import listed
 class Kind:
     """What a value means, beside its Python type.
 
-    `Latents = Annotated[Tensor, Kind("latents", "B C H W")]`
+    `Latents = Annotated[Tensor, Kind("latents", "B C H W")]`; an axis that is a number, or several
+    (`1|3`), has that length, and `...` at the end stands for any further axes.
     """
 
     name: str

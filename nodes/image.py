@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from graph import Sparing, Written, came_from, node
+from graph import Kind, Sparing, Written, came_from, node
 
 from .files import file_at, save_whole
 from .kinds import Device, Image, Latents
@@ -37,6 +37,7 @@ def _has_animation_format(path: str) -> str:
     return path
 
 
+Frame = Annotated[Tensor, Kind("image", "1 1|3|4 H W")]
 AnimationPath = Annotated[str, AfterValidator(_has_animation_format), Written()]
 
 
@@ -127,9 +128,15 @@ def save_image(
     writes: dict[Path, Callable[[Path], object]] = {}
     for index, (file, picture) in enumerate(zip(paths, pictures, strict=True)):
         options = save_options(file, [picture], record, index) if record else {}
-        writes[file] = partial(picture.save, **options)
+        writes[file] = partial(_without_opacity(picture, file).save, **options)
     save_whole(writes)
     return paths
+
+
+def _without_opacity(picture: Picture.Image, file: Path) -> Picture.Image:
+    """Take away how opaque a picture is where a JPEG is to hold it, which cannot."""
+    is_jpeg = Picture.registered_extensions()[file.suffix.lower()] == "JPEG"
+    return picture.convert("RGB") if is_jpeg and picture.mode == "RGBA" else picture
 
 
 def pictures_of(image: Image) -> list[Picture.Image]:
@@ -142,7 +149,7 @@ def _bytes(image: Image) -> Tensor:
 
 
 def _picture(pixels: Tensor) -> Picture.Image:
-    return Picture.fromarray(pixels.numpy())
+    return Picture.fromarray((pixels[..., 0] if pixels.shape[-1] == 1 else pixels).numpy())
 
 
 @node(reads=file_at)
@@ -230,6 +237,8 @@ def canny(
         import cv2
     except ImportError as error:
         raise ImportError("edges need OpenCV: pip install 'run-graph[edges]'") from error
+    if image.is_meta:  # a check has no numbers to draw
+        return image.expand(-1, 3, -1, -1)
     edges = [torch.from_numpy(cv2.Canny(pixels.numpy(), low, high)) for pixels in _bytes(image)]
     drawn = torch.stack(edges)[:, None].to(image) / 255  # B 1 H W
     return drawn.expand(-1, 3, -1, -1)
@@ -292,7 +301,7 @@ def contact_sheet(
 
 @node(effect=True)
 def save_animation(
-    frames: list[Image],
+    frames: list[Frame],
     path: AnimationPath,
     seconds: Annotated[float, Field(gt=0, le=300, description="that each frame is shown")] = 0.15,
     hold: Annotated[
@@ -303,13 +312,15 @@ def save_animation(
 ) -> Path:
     """Save pictures as the frames of an animation that runs for ever: GIF, WebP or PNG.
 
-    Raises ValueError where a frame is several pictures: `contact_sheet` makes them one.
+    It is as large as the first frame. Raises ValueError where a frame is several pictures:
+    `contact_sheet` makes them one.
     """
     counts = {len(frame) for frame in frames}
     if counts != {1}:
         raise ValueError(f"a frame is one picture, found {max(counts, default=0)} in one")
     target = Path(path).expanduser()
     first, *others = [picture for frame in frames for picture in pictures_of(frame)]
+    others = [other.crop((0, 0, *first.size)) for other in others]
     shown = [round(1000 * seconds)] * len(frames)
     shown[-1] += round(1000 * hold)
     options = {"save_all": True, "append_images": others, "duration": shown, "loop": 0}

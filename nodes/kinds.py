@@ -37,7 +37,7 @@ PooledText = Annotated[Tensor, Kind("pooled text", "B D")]
 """A whole text as one vector."""
 PictureSize = Annotated[Tensor, Kind("picture size", "B N")]
 """The numbers of a picture's size and crop that SDXL's networks are told."""
-ClassLabel = Annotated[Tensor, Kind("class label", "B")]
+ClassLabel = Annotated[Tensor, Kind("class label", "B ...")]
 ImagePrompt = Annotated[Tensor, Kind("image prompt", "B N D")]
 """Pictures as an IP-Adapter puts them before a network, beside a text."""
 Latents = Annotated[Tensor, Kind("latents", "B C H W")]
@@ -49,8 +49,8 @@ Control = Annotated[Residuals, Kind("control", "B C H W")]
 """What a ControlNet adds to a UNet's skips and middle."""
 AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features", "B C H W")]
 """What a T2I-Adapter adds to each level of a UNet's way down."""
-Image = Annotated[Tensor, Kind("image", "B C H W")]
-"""Pictures with values in [0, 1]."""
+Image = Annotated[Tensor, Kind("image", "B 1|3|4 H W")]
+"""Pictures with values in [0, 1]: grey, RGB, or RGB and how opaque they are."""
 Mask = Annotated[Tensor, Kind("mask", "B 1 H W")]
 """Where a picture is to change: 1 = repaint, 0 = keep, between = a soft edge."""
 

@@ -38,7 +38,8 @@ def fit_preview(vae: Autoencoder) -> LatentColours:
     seen = latents.movedim(1, -1).flatten(0, -2).double()  # N C
     seen = torch.cat((seen, torch.ones_like(seen[:, :1])), dim=1)  # N C+1
     colours = F.avg_pool2d(2 * pixels - 1, vae.factor).movedim(1, -1).flatten(0, -2).to(seen)  # N 3
-    found = torch.linalg.lstsq(seen, colours).solution.to(latents)  # C+1 3
+    # By the normal equations, which the meta device has a rule for.
+    found = torch.linalg.solve(seen.T @ seen, seen.T @ colours).to(latents)  # C+1 3
     return LatentColours(found[:-1].T, found[-1])
 
 

@@ -36,6 +36,8 @@ def watermark(
     height, width = image.shape[-2:]
     if height * width < SMALLEST:
         raise ValueError(f"`image` is {width}×{height}, a watermark needs as much as 256×256")
+    if image.is_meta:  # a check has no numbers to mark
+        return image
     encoder = library.WatermarkEncoder()
     encoder.set_watermark("bits", [int(bit) for bit in bits])
     pixels = (255 * image).flip(1).permute(0, 2, 3, 1).float().cpu()  # B H W, blue green red

@@ -28,6 +28,7 @@ from graph import (
     values_of,
 )
 
+from .axes import misfit
 from .errors import brief
 from .memory.rest import is_model
 from .meter import FusedAttention, Meter
@@ -143,7 +144,7 @@ class _Check:
             if parameter.ambient == "device"
         }
         left_out = self.only is not None and id(call) not in self.only
-        if left_out or call.node.effect or _is_unknown(list(arguments.values())):
+        if left_out or not self.fit(call, arguments) or call.node.effect:
             return UNKNOWN
         before, self.meter.peak = self.meter.peak, self.meter.now
         flops = self.meter.flops
@@ -176,6 +177,10 @@ class _Check:
             )
         )  # fmt: skip
         self.report.shapes[call.name] = shape_words(value)
+        if wrong := misfit(value, call.node.result):
+            message = f"'{call.name}' ({call.node.name}): what it gives must {wrong}"
+            self.report.findings.append(Finding(call.place, message))
+            return UNKNOWN
         return value
 
     def rests(self, call: Call) -> bool:
@@ -188,6 +193,21 @@ class _Check:
         if rests:
             self.resting.add(call.name)
         return rests
+
+    def fit(self, call: Call, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether a node can be called: all it is given is known, and has the right axes."""
+        known = {name: value for name, value in arguments.items() if not _is_unknown(value)}
+        wrong = {
+            name: found
+            for name, value in known.items()
+            if name in call.arguments
+            and (found := misfit(value, call.node.parameters[name].annotation))
+        }
+        for name, found in wrong.items():
+            message = f"'{call.name}' ({call.node.name}): `{name}` must {found}"
+            place = call.arguments[name].place or call.place
+            self.report.findings.append(Finding(place, message))
+        return len(known) == len(arguments) and not wrong
 
     def loop(self, loop: Loop, values: dict[str, Any], times: int) -> Any:
         sequences = {key: value_of(value, values) for key, value in loop.sequences.items()}

@@ -7,7 +7,7 @@ import torch
 from PIL import Image as Picture
 
 from graph import Registry, bind, load_text, node_types
-from nodes.kinds import Image, Latents
+from nodes.kinds import Image, Latents, Mask
 from nodes.lora import LoRA
 from nodes.weights import Change
 from runtime.check import Report, check_shapes
@@ -55,6 +55,30 @@ def soften(sample: Latents) -> Latents:
 def on_cpu(sample: Latents) -> Latents:
     """Make latents where the sample is not, as who forgets a device does."""
     return torch.zeros(sample.shape)
+
+
+@OWN.node
+def flat(sample: Latents) -> Image:
+    """Give a picture as others have it, without a batch."""
+    return sample[0, :3]
+
+
+@OWN.node
+def many_channels(sample: Latents) -> Image:
+    """Give a picture with more channels than files have."""
+    return torch.cat((sample, sample[:, :1]), dim=1)
+
+
+@OWN.node
+def nothing(sample: Latents) -> Latents:
+    """Forget to return."""
+    sample * 2
+
+
+@OWN.node
+def flat_mask(sample: Latents) -> Mask:
+    """Give a mask as others have it."""
+    return sample[0, 0] > 0
 
 
 @OWN.node

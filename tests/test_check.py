@@ -35,6 +35,22 @@ def test_what_needs_numbers_is_told_and_no_mistake() -> None:
     assert (report.findings, report.unchecked) == ([], ["b"])
 
 
+def test_what_only_numbers_tell_is_known_by_its_shape() -> None:
+    report = checked(
+        PARTS
+        + """\
+  colours: {node: fit_preview, vae: $vae}
+  seen: {node: preview, colours: $colours, latents: $noise.initial}
+  image: {node: vae_decode, vae: $vae, latents: $noise.initial}
+  edges: {node: canny, image: $image}
+outputs: {seen: $seen, edges: $edges}
+"""
+    )
+    assert (report.findings, report.unchecked) == ([], [])
+    shapes = [report.shapes[name] for name in ("seen", "edges")]
+    assert shapes == ["1×3×16×16 float32", "1×3×64×64 float32"]
+
+
 def test_an_input_that_is_not_given_is_unknown() -> None:
     graph = load("sd15")
     report = check_shapes(graph, {"model": "emoji-64"}, torch.float32)

@@ -12,6 +12,7 @@ from nodes.image import (
     crop_image,
     resize_image,
     save_animation,
+    save_image,
     to_image,
     to_sample,
 )
@@ -257,6 +258,22 @@ def test_an_animation_has_a_frame_for_every_picture(tmp_path, ending):
     assert durations[-1] == pytest.approx(1200) or ending == "webp"
     with pytest.raises(ValueError, match="a frame is one picture, found 2 in one"):
         save_animation([torch.zeros(2, 3, 8, 8)], str(tmp_path / f"film.{ending}"))
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+def test_an_animation_is_as_large_as_its_first_frame(tmp_path, ending):
+    frames = [torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 4, 12)]
+    with Picture.open(save_animation(frames, str(tmp_path / f"film.{ending}"))) as film:
+        assert (film.size, film.n_frames) == ((8, 8), 2)
+
+
+@pytest.mark.parametrize(("channels", "ending", "mode"), [
+    (1, "png", "L"), (4, "png", "RGBA"), (1, "jpg", "L"), (4, "jpg", "RGB"), (4, "webp", "RGBA"),
+])  # fmt: skip
+def test_grey_and_see_through_pictures_are_saved(tmp_path, channels, ending, mode):
+    (path,) = save_image(torch.rand(1, channels, 8, 8), str(tmp_path / f"x.{ending}"))
+    with Picture.open(path) as found:
+        assert (found.mode, found.size) == (mode, (8, 8))
 
 
 def test_an_animation_needs_a_format_that_moves():

@@ -28,7 +28,7 @@ def stack(values: list[Any]) -> Any:
     outlines = {tuple(leaf.shape for leaf in _leaves(value)) for value in values}
     if len(outlines) > 1 or () in outlines:
         return Apart(values)
-    return _stacked(values)
+    return _joined(torch.stack, values)
 
 
 def given(value: Any) -> Any:
@@ -82,11 +82,7 @@ def one_by_one(function: Callable[..., Any], **arguments: Any) -> Any:
         function(**{name: _map(of(number), value) for name, value in arguments.items()})
         for number in range(pictures)
     ]
-    return _map(_joined, *parts)
-
-
-def _joined(*tensors: Tensor) -> Tensor:
-    return torch.cat(tensors)
+    return _joined(torch.cat, parts)
 
 
 def _of_all_calls(
@@ -150,15 +146,15 @@ def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     return _like(whole, [_map(function, part) for part in whole])
 
 
-def _stacked(values: list[Any]) -> Any:
-    """Stack the tensors in the same place of tuples of the same form."""
+def _joined(join: Callable[[list[Tensor]], Tensor], values: list[Any]) -> Any:
+    """Join the tensors in the same place of tuples of the same form."""
     first = values[0]
     if isinstance(first, Tensor):
-        return torch.stack(values)
+        return join(values)
     if not isinstance(first, tuple):
         return first
     whole = cast("tuple[Any, ...]", first)
-    return _like(whole, [_stacked([*parts]) for parts in zip(*values, strict=True)])
+    return _like(whole, [_joined(join, [*parts]) for parts in zip(*values, strict=True)])
 
 
 def _like(whole: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:

@@ -23,6 +23,15 @@ class RunError(Exception):
         super().__init__(f"{place}: {message}")
 
 
+class OutOfMemory(RunError):
+    """A call of a node found no memory; `made` are the values of the blocks that were done."""
+
+    def __init__(self, call: Call, message: str) -> None:
+        super().__init__(call.place, message)
+        self.call = call
+        self.made: dict[str, Any] = {}
+
+
 def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> RunError:
     """Describe a node's failure: its place in the graph, its place in the code, its inputs."""
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -31,9 +40,17 @@ def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> R
         f"  raised at {last.filename}:{last.lineno}",
         *(f"  {name}: {brief(value)}" for name, value in arguments.items()),
     ]
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if _found_no_memory(error):
         lines.append(f"  help: {LESS_MEMORY}")
+        return OutOfMemory(call, "\n".join(lines))
     return RunError(call.place, "\n".join(lines))
+
+
+def _found_no_memory(error: Exception) -> bool:
+    """Tell so of PyTorch's devices, of Python, and of PyTorch on a CPU, which has only words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def brief(value: Any) -> str:

@@ -19,13 +19,14 @@ from graph import (
     Loop,
     Reference,
     Value,
+    calls_of,
     has_effect,
     values_of,
 )
 
 from .capture import Captured, NotCaptured, Record
 from .checkpoint import Checkpoint, Reached
-from .errors import node_failed
+from .errors import OutOfMemory, node_failed
 from .events import (
     CaptureRefused,
     Listen,
@@ -79,8 +80,15 @@ def evaluate(
     slots: Slots = [None] * len(compiler.numbers)
     for name, value in known.items():
         slots[numbers[name]] = value
-    for run in runs:
-        run(slots)
+    try:
+        for run in runs:
+            run(slots)
+    except OutOfMemory as error:
+        for block in plan.blocks:
+            if error.call.name in {call.name for call in calls_of((block,))}:
+                break
+            error.made[block.name] = slots[compiler.number(block.name)]
+        raise
     return {name: read(slots) for name, read in outputs.items()}
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from graph import Call, Graph, bind
 
 from .cache.cache import Cache
@@ -17,6 +19,7 @@ from .evaluate import evaluate
 from .events import CompileRefused, Event, Listen, MemorySpared, RunFinished, RunStarted
 from .memory.fit import Fitting
 from .memory.ladder import Spared
+from .memory.retry import Made, left_to_run, run_sparingly
 from .memory.rungs import Saving
 from .place import choose_device, choose_dtype, why_dtype
 from .plan import PASSES, make_plan, plain, plan_together
@@ -77,12 +80,16 @@ class Session:
         cannot fit the device, and RunError where a node fails.
         """
         known = bind(graph, inputs)
-        spared = self._plan(graph, known)
-        provenance = self._provenance(graph, spared.plan, known, spared.savings, 1)
-        machine = self._machine(provenance)
-        if self.checkpoint:
-            self.checkpoint.begin(graph, spared.plan, known, machine, self.passes, spared.savings)
-        return self._run(graph, spared, known, machine, self.checkpoint)
+
+        def prepare(spared: Spared) -> dict[str, Any]:
+            provenance = self._provenance(graph, spared.plan, known, spared.savings, 1)
+            machine = self._machine(provenance)
+            if self.checkpoint:
+                passes, savings = self.passes, spared.savings
+                self.checkpoint.begin(graph, spared.plan, known, machine, passes, savings)
+            return machine
+
+        return self._run(graph, self._plan(graph, known), known, prepare, self.checkpoint)
 
     def together(self, graph: Graph, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Run a graph with several sets of inputs at once, and give the outputs of each.
@@ -93,23 +100,26 @@ class Session:
         """
         known = [bind(graph, inputs) for inputs in runs]
         whole, all_known = plan_together(graph, known, self.passes)
-        spared = self.fitting.fit(whole, all_known)
-        records = [
-            self._provenance(
-                graph,
-                make_plan(graph, inputs, self.passes),
-                inputs,
-                _own(spared.savings, f"{number}/"),
-                len(runs),
-            )
-            for number, inputs in enumerate(known)
-        ]
 
-        def provenance(call: Call) -> Callable[[], Record]:
-            number, _, name = call.name.partition("/")
-            return records[int(number)](replace(call, name=name))
+        def prepare(spared: Spared) -> dict[str, Any]:
+            records = [
+                self._provenance(
+                    graph,
+                    make_plan(graph, inputs, self.passes),
+                    inputs,
+                    _own(spared.savings, f"{number}/"),
+                    len(runs),
+                )
+                for number, inputs in enumerate(known)
+            ]
 
-        outputs = self._run(graph, spared, all_known, self._machine(provenance))
+            def provenance(call: Call) -> Callable[[], Record]:
+                number, _, name = call.name.partition("/")
+                return records[int(number)](replace(call, name=name))
+
+            return self._machine(provenance)
+
+        outputs = self._run(graph, self.fitting.fit(whole, all_known), all_known, prepare)
         return [
             {name: outputs[f"{number}/{name}"] for name in graph.outputs}
             for number in range(len(runs))
@@ -120,25 +130,41 @@ class Session:
         graph: Graph,
         spared: Spared,
         known: dict[str, Any],
-        machine: dict[str, Any],
+        prepare: Callable[[Spared], dict[str, Any]],
         checkpoint: Checkpoint | None = None,
     ) -> dict[str, Any]:
-        plan = spared.plan
-        refuse_unwritable(plan)
+        refuse_unwritable(spared.plan)
         begin = time.perf_counter()
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         if self.not_compiled:
             self._tell(CompileRefused(graph.name, self.not_compiled))
         for brought in spared.brought:
             self._tell(MemorySpared(brought))
-        keep = None
-        if self.cache:
-            remember = self.cache(plan, known, machine)
-            plan, found = recall(plan, remember)
-            known, keep = known | found, remember.keep
-        outputs = evaluate(plan, known, machine, self.listen, keep, self.record, checkpoint)
+
+        def run(spared: Spared, made: Made) -> dict[str, Any]:
+            machine, (plan, found) = prepare(spared), left_to_run(spared.plan, made)
+            keep = None
+            if self.cache:
+                remember = self.cache(spared.plan, known, machine)
+                plan, remembered = recall(plan, remember)
+                found, keep = found | remembered, remember.keep
+            values = known | found
+            return evaluate(plan, values, machine, self.listen, keep, self.record, checkpoint)
+
+        def tell(words: str) -> None:
+            self._tell(MemorySpared(words))
+
+        outputs = run_sparingly(run, spared, self._free, tell)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
+
+    def _free(self) -> int | None:
+        """Let go of what is kept for other runs, and give the bytes that a run may have."""
+        if isinstance(self.cache, Cache):
+            self.cache.memory.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.fitting.room
 
     @property
     def precision(self) -> str:

@@ -38,7 +38,7 @@ class Fitting:
     def fit(self, plan: Graph, known: Mapping[str, Any]) -> Spared:
         """Give a plan that fits; raises GraphError where there is none."""
         plan = with_savings(plan, self.savings)
-        room = self.given or room_on(self.device)
+        room = self.room
         if room is None or (self.given is None and self._is_light(plan, known, room)):
             return Spared(plan, self.savings, ())
         report = Report()
@@ -53,6 +53,11 @@ class Fitting:
         except DoesNotFit as error:
             self._refuse(error, report, room)
         return spared._replace(savings=self.savings + spared.savings)
+
+    @property
+    def room(self) -> int | None:
+        """The bytes that a run may have, None where that is not known."""
+        return self.given or room_on(self.device)
 
     def _is_light(self, plan: Graph, known: Mapping[str, Any], room: int) -> bool:
         key = repr([(call.node.name, call.arguments) for call in loaders_of(plan.blocks)])

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from nodes.image import vae_decode, vae_encode
+from nodes.load import load_vae
 from nodes.models import AutoencoderKL, AutoencoderTiny
+from tests.conftest import weights_of
 from tests.test_families import shapes, twins
 
 SD = {
@@ -113,6 +115,23 @@ def test_pictures_are_encoded_as_a_mean_or_a_draw_in_either_scale(relative):
     assert relative(vae_encode(vae, image, CPU, scaled=False), found.mean) <= 1e-6
     drawn = (found.mean + found.log_variance.exp().sqrt() * noise) * 0.18215
     assert relative(vae_encode(vae, image, CPU, noise), drawn) <= 1e-6
+
+
+@pytest.mark.parametrize("forced", [True, False, None], ids=["forced", "sound", "not said"])
+def test_one_that_overflows_is_in_float32_where_float16_is_asked(forced, tmp_path, relative):
+    torch.manual_seed(0)
+    said = {} if forced is None else {"force_upcast": forced}
+    theirs = diffusers.AutoencoderKL(**narrow(SD) | said).requires_grad_(False)
+    theirs.save_pretrained(tmp_path / "vae")
+    upcast = forced is not False  # as the oracle has it where a config does not say
+    for asked in (torch.float16, torch.bfloat16, torch.float32):
+        vae = load_vae(str(tmp_path), torch.device("cpu"), asked)
+        found = torch.float32 if upcast and asked == torch.float16 else asked
+        assert {weight.dtype for weight in weights_of(vae).values()} == {found}
+    latents = torch.randn(1, 4, 4, 4).half()
+    vae = load_vae(str(tmp_path), torch.device("cpu"), torch.float16)
+    expected = theirs.decode(latents.float() / theirs.config.scaling_factor).sample / 2 + 0.5
+    assert relative(vae_decode(vae, latents), expected.clamp(0, 1)) <= (1e-3 if upcast else 2e-2)
 
 
 def test_what_does_not_fit_is_told_in_words():

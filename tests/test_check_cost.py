@@ -28,7 +28,7 @@ META = torch.device("meta")
 def counted(graph: Graph, monkeypatch: pytest.MonkeyPatch, **inputs: object) -> tuple[int, dict]:
     """Run a graph, and count what it computes."""
     # PyTorch's counter knows neither oneDNN's own operators nor the CPU's fused attention.
-    monkeypatch.setattr("nodes.models.packed.can_pack", lambda: False)
+    monkeypatch.setattr("nodes.models.packed.can_pack", lambda _: False)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         outputs = Session(device="cpu", dtype="float32")(graph, **inputs)
     return counter.get_total_flops(), outputs

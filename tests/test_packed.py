@@ -89,6 +89,25 @@ def test_attention_in_chunks_is_attention(keys, relative):
     assert relative(attend(*rounded).float(), expected) <= 2.5 * fused
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_every_precision_is_computed_in_whether_it_can_be_packed_or_not(dtype):
+    network = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.Flatten(), nn.Linear(512, 4))
+    network.to(dtype).requires_grad_(False)
+    x = torch.randn(1, 4, 8, 8, dtype=dtype)
+    expected = network(x)
+    packs = can_pack(dtype)
+    assert torch.allclose(pack(network)(x), expected, atol=100 * torch.finfo(dtype).eps)
+    assert isinstance(network[0], PackedConv2d) is packs
+
+
+def test_a_precision_that_the_processor_lacks_is_left_alone(monkeypatch):
+    monkeypatch.setattr("nodes.models.packed.can_pack", lambda dtype: dtype == torch.float32)
+    network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3).half())
+    assert packable(network) == {"0.weight"}
+    pack(network)
+    assert [type(layer) for layer in network] == [PackedConv2d, nn.Conv2d]
+
+
 def test_what_a_packed_weight_had_mapped_is_given_back():
     released = []
     weights = {"0.weight": torch.randn(8, 4, 3, 3), "0.bias": torch.randn(8)}

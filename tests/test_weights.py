@@ -65,7 +65,24 @@ def test_a_truncated_file_is_refused(checkpoint):
         load_unet(checkpoint)
 
 
-def test_old_names_of_attention_are_understood(checkpoint):
+def split_in_two(folder):
+    """Put a file's tensors into two shards and an index; gives the last shard."""
+    whole = folder / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(whole)
+    whole.unlink()
+    names = sorted(tensors)
+    index = {}
+    for number in (0, 1):
+        shard = f"diffusion_pytorch_model-0000{number + 1}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in names[number::2]}, folder / shard)
+        index |= dict.fromkeys(names[number::2], shard)
+    path = folder / "diffusion_pytorch_model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": index}))
+    return folder / shard
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_old_names_of_attention_are_understood(checkpoint, in_shards):
     plain = load_unet(checkpoint)
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
@@ -79,35 +96,29 @@ def test_old_names_of_attention_are_understood(checkpoint):
                     tensors[name.replace(new, previous)] = tensor
 
     change(checkpoint, rename)
+    if in_shards:
+        split_in_two(checkpoint)
     for name, tensor in weights_of(load_unet(checkpoint)).items():
         assert torch.equal(tensor, weights_of(plain)[name]), name
 
 
 def test_shards_are_one_file(checkpoint):
     plain = weights_of(load_unet(checkpoint))
-    whole = checkpoint / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(whole)
-    whole.unlink()
-    names = sorted(tensors)
-    index = {}
-    for number in (0, 1):
-        shard = f"diffusion_pytorch_model-0000{number + 1}-of-00002.safetensors"
-        save_file({name: tensors[name] for name in names[number::2]}, checkpoint / shard)
-        index |= dict.fromkeys(names[number::2], shard)
-    path = checkpoint / "diffusion_pytorch_model.safetensors.index.json"
-    path.write_text(json.dumps({"weight_map": index}))
+    last = split_in_two(checkpoint)
     assert all(
         torch.equal(tensor, plain[name])
         for name, tensor in weights_of(load_unet(checkpoint)).items()
     )
-    (checkpoint / shard).unlink()
+    last.unlink()
     with pytest.raises(FileNotFoundError, match="names shards that are not there"):
         load_unet(checkpoint)
 
 
-def test_a_variant_falls_back_to_the_plain_file(checkpoint):
+def test_a_variant_falls_back_to_the_plain_file(checkpoint, caplog):
     plain = checkpoint / "diffusion_pytorch_model.safetensors"
     assert find_weights(str(checkpoint), "unet", None, "fp16") == [plain]
+    said = f"'{checkpoint}' has no variant 'fp16' of unet: its plain files are used"
+    assert [record.getMessage() for record in caplog.records] == [said]
     variant = checkpoint / "diffusion_pytorch_model.fp16.safetensors"
     shutil.copy(plain, variant)
     assert find_weights(str(checkpoint), "unet", None, "fp16") == [variant]

@@ -136,12 +136,12 @@ def pack(network: Network, readers: Mapping[str, Read] | None = None) -> Network
     """Replace, in place, the convolutions and linear layers of a network that is on a CPU.
 
     A weight is packed at its first use, when the shape of its input is known, and again where the
-    shape changes; those that have a reader, by name, are read then. The network is left alone where
-    PyTorch has no oneDNN.
+    shape changes; those that have a reader, by name, are read then. Layers are left alone where
+    PyTorch has no oneDNN, or the processor nothing for their precision.
     """
     found = readers or {}
     devices = (it.device.type for name, it in network.named_parameters() if name not in found)
-    if all(kind == "cpu" for kind in devices) and can_pack():
+    if all(kind == "cpu" for kind in devices):
         for parent, key, path, layer in list(_layers(network)):
             read = found.get(f"{path}.weight")
             convolves = isinstance(layer, nn.Conv2d)
@@ -152,8 +152,7 @@ def pack(network: Network, readers: Mapping[str, Read] | None = None) -> Network
 
 def packable(network: nn.Module) -> frozenset[str]:
     """Name the weights that `pack` would replace on a CPU."""
-    found = _layers(network) if can_pack() else ()
-    return frozenset(f"{path}.weight" for _, _, path, _ in found)
+    return frozenset(f"{path}.weight" for _, _, path, _ in _layers(network))
 
 
 def _layers(
@@ -167,22 +166,23 @@ def _layers(
 
 
 def _can_be_packed(layer: nn.Conv2d | nn.Linear) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
-    return type(layer) is nn.Linear
+    if type(layer) not in (nn.Conv2d, nn.Linear):
+        return False
+    pads = getattr(layer, "padding_mode", "zeros")
+    return pads == "zeros" and can_pack(layer.weight.dtype)
 
 
 @cache
-def can_pack() -> bool:
-    """Ask whether this PyTorch has the operators, and whether they compute the same."""
+def can_pack(dtype: torch.dtype = torch.float32) -> bool:
+    """Ask whether PyTorch has the operators here, and whether they compute the same."""
     if not torch.backends.mkldnn.is_available():
         return False
-    convolution, linear = nn.Conv2d(4, 8, 3, padding=1), nn.Linear(16, 8)
-    picture, rows = torch.ones(1, 4, 8, 8), torch.ones(3, 16)
+    convolution, linear = nn.Conv2d(4, 8, 3, padding=1).to(dtype), nn.Linear(16, 8).to(dtype)
+    picture, rows = torch.ones(1, 4, 8, 8, dtype=dtype), torch.ones(3, 16, dtype=dtype)
     with torch.no_grad():
         try:
             return all(
-                torch.allclose(packed(x), plain(x), atol=1e-4)
+                torch.allclose(packed(x), plain(x), atol=100 * torch.finfo(dtype).eps)
                 for packed, plain, x in (
                     (PackedConv2d(convolution), convolution, picture),
                     (PackedLinear(linear), linear, rows),

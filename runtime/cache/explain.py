@@ -60,7 +60,8 @@ def _parts(block: Block, keys: Mapping[str, Key], inputs: Mapping[str, Any], fil
             parts[f"`{name}` ({whose})" if whose else f"`{name}`"] = _told(value, keys)
     else:
         parts["its body"] = hashlib.sha256(_shape(block).encode()).hexdigest()
-        for name in {found.name for value in values_of(block) for found in references(value)}:
+        named = (found.name for value in values_of(block) for found in references(value))
+        for name in dict.fromkeys(named):  # in the order of the graph
             if name in keys:
                 parts[f"'{name}'"] = keys[name].hex()
     for call in readers([block]):

@@ -118,22 +118,27 @@ def _as_json(inputs: Mapping[str, Any]) -> tuple[Record, list[str]]:
     values: Record = {}
     shortened: list[str] = []
     for name, value in inputs.items():
-        values[name] = _plain(value)
-        whole = str(value) if isinstance(value, Path) else value
-        if values[name] is not whole and values[name] != whole:  # NaN is not equal to itself
+        lost: list[Any] = []
+        values[name] = _plain(value, lost)
+        if lost:
             shortened.append(name)
     return values, shortened
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, str | Path):
-        return without_folder(str(value))
+def _plain(value: Any, lost: list[Any]) -> Any:
+    """Give a value as JSON has it; what is not whole then is put to the `lost`."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in cast("list[Any]", value)]
+        return [_plain(item, lost) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in cast("dict[Any, Any]", value).items()}
+        items = cast("dict[Any, Any]", value).items()
+        return {str(key): _plain(item, lost) for key, item in items}
+    if isinstance(value, str | Path):
+        short = without_folder(str(value))
+        lost += [value] if short != str(value) else []
+        return short
+    lost.append(value)
     try:
         return f"{brief(value)}, SHA-256 {digest(value).hex()}"
     except NotCanonical:

@@ -14,7 +14,14 @@ from graph import came_from, node
 from .fitting import FAMILIES
 from .kinds import Device
 from .load import Digest, Model, check_digests
-from .models import UNet, UNet2DConditionModel, Weighted, with_layers, with_weight
+from .models import (
+    UNet,
+    UNet2DConditionModel,
+    Weighted,
+    is_quantized,
+    with_layers,
+    with_weight,
+)
 from .text import TextEncoder
 from .weights import (
     Change,
@@ -92,6 +99,8 @@ def _layers(network: nn.Module) -> dict[str, Weighted]:
 
 def _merged(network: Any, lora: LoRA, part: str, names: Mapping[str, str], weight: float) -> Any:
     changes, layers = lora.changes.get(part, {}), _layers(network)
+    if changes and is_quantized(network):
+        raise ValueError("`model` is in eight bits: apply the LoRA first, then `quantize`")
     unknown = [name for name in changes if names.get(name) not in layers]
     if unknown:
         raise ValueError(_other_family(network, lora, part, _listed_layers(network, unknown)))

@@ -7,7 +7,7 @@ built of their configs alone, loops are walked one step deep, and nothing is sav
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -42,8 +42,9 @@ from .values import UNKNOWN, arguments_of, common_length, last_uses, loaders_of,
 class Cost:
     """What one block takes: floating-point operations of one call, times the calls of a run.
 
-    `parameters` and `weight_bytes` are those of the models that a loader gave; `peak_bytes` are the
-    most that weights and tensors hold together while it is called.
+    `parameters` and `weight_bytes` are those of the models that it gave, but for what they share
+    with models that it was given; `peak_bytes` are the most that weights and tensors hold together
+    while it is called.
     """
 
     name: str
@@ -163,11 +164,11 @@ class _Check:
             return UNKNOWN
         finally:
             self.meter.elsewhere = False
-        modules = _modules(value) if not _holds_module(arguments) else []
-        if modules:  # weights are converted as they are read: a loader holds what it gives
+        given = {id(weight) for weight in _weights(arguments)}
+        weights = [weight for weight in _weights(value) if id(weight) not in given]
+        if weights and not given:  # they are converted as they are read: it holds what it gives
             self.meter.peak = self.meter.now
         peak, self.meter.peak = self.meter.peak, max(before, self.meter.peak)
-        weights = [weight for module in modules for weight in module.parameters()]
         self.report.costs.append(
             Cost(
                 call.name, call.node.name, times, self.meter.flops - flops,
@@ -278,8 +279,10 @@ def _modules(value: Any) -> list[nn.Module]:
     return [leaf for leaf in leaves_of(value) if isinstance(leaf, nn.Module)]
 
 
-def _holds_module(arguments: Mapping[str, Any]) -> bool:
-    return bool(_modules(arguments))
+def _weights(value: Any) -> Iterator[Tensor]:
+    for module in _modules(value):
+        yield from module.parameters()
+        yield from module.buffers()
 
 
 def _needs_numbers(error: Exception) -> bool:

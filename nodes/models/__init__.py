@@ -17,6 +17,7 @@ from .ip_adapter import (
 from .layers import sinusoid
 from .packed import pack, packable
 from .perturbed import with_balance, with_own_pixels, without_blocks
+from .quantized import Precision, is_quantized, with_eight_bits
 from .skeleton import Skeleton
 from .t2i_adapter import T2IAdapter
 from .unet import Residuals, UNet
@@ -35,6 +36,7 @@ __all__ = [
     "Conditions",
     "ControlNetModel",
     "ImageProjection",
+    "Precision",
     "Resampler",
     "Residuals",
     "Skeleton",
@@ -44,11 +46,13 @@ __all__ = [
     "UNet2DModel",
     "Weighted",
     "image_projection",
+    "is_quantized",
     "pack",
     "packable",
     "sinusoid",
     "text_attentions",
     "with_balance",
+    "with_eight_bits",
     "with_layers",
     "with_own_pixels",
     "with_picture",

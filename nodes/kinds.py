@@ -18,13 +18,13 @@ def _device(value: Any) -> Any:
     try:
         return torch.device(value)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"'{value}' is not a device: cpu, cuda, cuda:1 or mps") from error
+        raise ValueError("must be cpu, cuda, cuda:1 or mps") from error
 
 
 def _dtype(value: Any) -> Any:
     found = getattr(torch, value, None) if isinstance(value, str) else value
     if not isinstance(found, torch.dtype):
-        raise ValueError(f"'{value}' is not a precision: float32, bfloat16 or float16")
+        raise ValueError("must be float32, bfloat16 or float16")
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from graph import Written, came_from, did_you_mean, node
@@ -118,10 +119,14 @@ def save_state(state: State, path: Annotated[str, Written()]) -> Path:
 
 @node(reads=file_at)
 def load_state(path: str, device: Device) -> State:
-    """Load a state that `save_state` saved."""
-    tensors = load_file(path, device=str(device))
-    slots = range(len(tensors) - 1)
-    state = State(tensors["sample"], tuple(tensors[f"memory.{slot}"] for slot in slots))
+    """Load a state that `save_state` saved; raises ValueError for any other file."""
+    try:
+        # The meta device is unknown to safetensors.
+        tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
+        slots = range(len(tensors) - 1)
+        state = State(tensors["sample"], tuple(tensors[f"memory.{slot}"] for slot in slots))
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"'{path}' is no state that `save_state` saved") from error
     came_from(state.sample, Path(path))
     return state
 

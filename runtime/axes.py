@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from graph import Kind, base_of, fields_of, item_type, kind_of, members
+from graph import Kind, base_of, class_of, fields_of, item_type, kind_of, members
 
 from .errors import brief
 
@@ -23,11 +23,15 @@ def misfit(value: Any, annotation: Any) -> str | None:
     if len(offers := members(annotation)) > 1:
         found = [misfit(value, offer) for offer in offers if kind_of(offer)]
         return found[0] if isinstance(value, Tensor) and found and all(found) else None
+    if class_of(annotation) is list and not hasattr(value, "__len__"):
+        return f"be a list, found {brief(value)}"
     if isinstance(value, list):
         item = item_type(annotation)
         return next(filter(None, (misfit(each, item) for each in cast("list[Any]", value))), None)
-    fields = [(getattr(value, name, None), each) for name, each in fields_of(annotation).items()]
-    return next(filter(None, (misfit(part, each) for part, each in fields)), None)
+    for name, each in fields_of(annotation).items():
+        if found := misfit(getattr(value, name, None), each):
+            return f"{found} as `{name}`"
+    return None
 
 
 def _has_axes(value: Tensor, kind: Kind) -> bool:

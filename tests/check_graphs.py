@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image as Picture
 
 from graph import Registry, bind, load_text, node_types
-from nodes.kinds import Image, Latents, Mask
+from nodes.kinds import Image, Latents, Mask, TextEmbedding
 from nodes.lora import LoRA
 from nodes.weights import Change
 from runtime.check import Report, check_shapes
@@ -73,6 +74,25 @@ def many_channels(sample: Latents) -> Image:
 def nothing(sample: Latents) -> Latents:
     """Forget to return."""
     sample * 2
+
+
+@OWN.node
+def one_by_one(sample: Latents) -> list[Latents]:
+    """Give what can be walked over only once."""
+    return (part for part in sample)
+
+
+class Both(NamedTuple):
+    """Two things."""
+
+    sample: Latents
+    text: TextEmbedding
+
+
+@OWN.node
+def swapped(sample: Latents, text: TextEmbedding) -> Both:
+    """Give two things, each as the other."""
+    return Both(text, sample)
 
 
 @OWN.node

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph import bind, load, node_types, shipped_graphs
+from graph import GraphError, bind, load, load_text, node_types, shipped_graphs
 from runtime.check import check_shapes
 from runtime.cli import main
 from tests.check_graphs import PARTS, checked
@@ -79,6 +79,17 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
+
+
+def test_a_device_or_precision_that_is_none_is_told_at_its_place() -> None:
+    with pytest.raises(GraphError) as caught:
+        load_text("nodes:\n  a: {node: load_vae, model: x, device: gpu, dtype: half16}\n", "g.yaml")
+    assert [(str(it.place), it.message) for it in caught.value.findings] == [
+        ("g.yaml:2:41", "'device' of 'load_vae' must be cpu, cuda, cuda:1 or mps, "
+                        "found the text 'gpu'"),
+        ("g.yaml:2:53", "'dtype' of 'load_vae' must be float32, bfloat16 or float16, "
+                        "found the text 'half16'"),
+    ]  # fmt: skip
 
 
 def test_colour_is_for_terminals() -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 import nodes
-from graph import load_text, node, node_type
+from graph import bind, load_text, node, node_type
 from nodes.kinds import Latents, Prediction, SchedulerConfig, Timestep
 from nodes.schedulers import SCHEDULERS, make_table, step
 from runtime import RunError, Session
+from runtime.check import check_shapes
 
 assert nodes.__all__  # importing registers the node types
 CONFIG = {
@@ -84,13 +85,19 @@ def run(tmp_path: Path, tiny_ddpm: Path) -> Any:
 @pytest.mark.parametrize(
     "scheduler", ["unipc", "dpmpp_2m_sde", "heun", "ddpm", "pndm", "sa_solver"]
 )
-def test_a_split_run_is_the_whole_one(run: Any, tmp_path: Path, scheduler: str) -> None:
+def test_a_split_run_is_the_whole_one_and_checked(
+    run: Any, tmp_path: Path, tiny_ddpm: Path, scheduler: str
+) -> None:
     whole = run(WHOLE, scheduler=scheduler)
     for calls in (1, 4):
         path = str(tmp_path / "state.safetensors")
         given = {"scheduler": scheduler, "calls": calls, "path": path}
         assert torch.equal(run(SPLIT, **given), whole)
         assert torch.equal(run(RESUMED, **given), whole)
+    graph = load_text(RESUMED + OUTPUTS)
+    known = bind(graph, {"model": str(tmp_path), "unet_model": str(tiny_ddpm), **given})
+    report = check_shapes(graph, known, torch.float32)
+    assert (report.findings, report.unchecked) == ([], [])
 
 
 def test_base_and_refiner_through_the_runtime(run: Any) -> None:

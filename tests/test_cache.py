@@ -9,6 +9,7 @@ import torch
 import nodes
 from graph import Registry, load, load_text
 from runtime import Cache, NodeStarted, Session, StepFinished
+from runtime.content.versions import library_versions
 from tests.cache_nodes import Watched, registry
 
 CHAIN = """
@@ -48,10 +49,14 @@ def test_processes_share_a_folder(tmp_path):
 
 def test_another_library_finds_nothing_in_the_folder(tmp_path, monkeypatch):
     Watched(Cache(0, tmp_path))(CHAIN)
-    monkeypatch.setattr("runtime.cache.cache.library_versions", lambda: {"torch": "1.13"})
-    other = Watched(Cache(0, tmp_path))
+    versions = library_versions() | {"torch": "1.13"}
+    monkeypatch.setattr("runtime.cache.cache.library_versions", lambda: versions)
+    cache = Cache(0, tmp_path)
+    other = Watched(cache)
     other(CHAIN)
     assert len(other.called) == 5
+    why = dict(cache.explained())
+    assert why["first"] == "ran: torch is not as at the last run"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +186,16 @@ def test_it_is_explained_why_a_block_ran(tmp_path):
     assert third["first"] == "ran: `seed` is not as at the last run"
     assert third["second"] == "ran: `a` ('first') is not as at the last run"
     assert third["denoise"] == "ran: 'second' is not as at the last run"
+
+
+def test_a_file_that_was_replaced_is_given_as_the_reason(tmp_path):
+    text = "nodes: {x: {node: read, path: PATH}}\noutputs: {out: $x}"
+    file = tmp_path / "a.txt"
+    for content in ("1", "2"):
+        file.write_text(content)
+        cache = Cache(0, tmp_path / "cache")
+        Watched(cache)(text.replace("PATH", str(file)))
+    assert cache.explained() == [("x", "ran: the file a.txt is not as at the last run")]
 
 
 def test_an_interrupted_run_keeps_what_it_made():

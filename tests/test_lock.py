@@ -1,9 +1,11 @@
 """A lock, and what it refuses."""
 
+import argparse
 import json
 import re
 import shutil
 import sys
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import nodes
 from graph import Literal, load, node_types
 from runtime.cli import main
+from runtime.cli.worker import make_job
 from runtime.content import versions
 from runtime.provenance.lock import Lock, LockedFile, pinned
 
@@ -61,7 +64,8 @@ def test_what_was_not_given_when_it_was_locked_is_free(here, capsys):
 
 def test_a_lock_pins_repositories_to_commits():
     fact = LockedFile(block="unet", file="a", sha256="", bytes=1, repository="x/y", commit="c0ffee")
-    graph = pinned(load("sd15"), Lock(graph={}, nodes={}, versions={}, files=[fact], free=[]))
+    lock = Lock(graph={}, nodes={}, versions={}, files=[fact], free=[])
+    graph = pinned(load("sd15"), lock.commits)
     calls = {block.name: block for block in graph.blocks}
     assert calls["unet"].arguments["revision"] == Literal("c0ffee")
     assert "revision" not in calls["vae"].arguments
@@ -150,6 +154,32 @@ def test_another_version_of_what_a_node_needs_is_refused(mine, capsys, monkeypat
     assert refused(capsys) == (
         f"error: a library was changed since it was locked: scipy: was {version('scipy')}, is 0.1\n"
     )
+
+
+def test_every_row_of_a_sweep_is_held_to_the_lock(here, capsys):
+    """What a row reads is looked at, not what the graph would read by itself."""
+    assert main(["lock", "ddpm", "model=mine"]) == 0
+    sweep = ["ddpm", "steps=1", "--lock", "ddpm.lock.json", "--out", "rows"]
+    assert main([*sweep, "--grid", "model=mine", "seed=0..1"]) == 0
+    shutil.copytree("mine", "other")
+    (here / "other" / "config.json").write_text((here / "mine" / "config.json").read_text() + " ")
+    capsys.readouterr()
+    assert main([*sweep, "--grid", "model=mine,other", "seed=2"]) == 2
+    before, after = (
+        sha256((here / name / "config.json").read_bytes()).hexdigest() for name in ("mine", "other")
+    )
+    assert capsys.readouterr().err == (
+        f"error: 'unet' reads config.json of SHA-256 {after}, and the lock has {before}\n"
+    )
+    assert len(list((here / "rows").glob("*/row.json"))) == 2
+
+
+def test_workers_read_what_a_lock_pins(here):
+    load_nodes = argparse.Namespace(device="cpu", dtype="float32", memory="auto", compile=False, nodes=[], offline=True)  # fmt: skip
+    job = make_job(load_nodes, [load("sd15")], watched=False, commits={"unet": "c0ffee"})
+    calls = {block.name: block for block in job(0).graphs["sd15"].blocks}
+    assert calls["unet"].arguments["revision"] == Literal("c0ffee")
+    assert "revision" not in calls["vae"].arguments
 
 
 def test_a_lock_that_cannot_be_written_is_told(here, capsys):

@@ -70,7 +70,7 @@ def client(request, one_thread, tmp_path_factory):
     )
     prepare(given)
     graphs = [load("emoji"), load(folder / "words.yaml")]
-    workers = workers_on(request.param, make_job(given, graphs, watched=True))
+    workers = workers_on(request.param, make_job(given, graphs, watched=True, commits={}))
     queue = Queue(2, workers.start, room=2)
     served = {graph.name: serve_graph(graph, {}, LIMITS, frozenset()) for graph in graphs}
     with TestClient(make_app(served, queue, None), base_url="http://127.0.0.1") as client:

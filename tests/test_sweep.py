@@ -270,6 +270,7 @@ def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsy
         (["--grid", "tims=1,2"], "--grid: 'tims=1,2' does not give an input of 'words' its values\n  help: did you mean 'times'?"),
         (["--grid", "times=1", "--shard", "3/2"], "--shard: '3/2' is no part of a whole\n  help: write 1/8 to 8/8"),
         (["--grid", "times=1", "--on", "slurm"], "--on: there is no 'slurm'\n  help: write local:2, ray or ray://HOST:10001"),
+        (["--grid", "times=1", "--checkpoint-every", "2"], "--checkpoint-every is for one run, and --sweep and --grid make many"),
         (["--sweep", "none.csv"], "--sweep: 'none.csv': No such file or directory"),
     ],
 )  # fmt: skip
@@ -290,7 +291,7 @@ def test_nodes_that_travel_leave_no_files_behind(tmp_path, monkeypatch):
         compile=False,
         offline=False,
     )
-    make_job(given, [], watched=False).travelling()(0)
+    make_job(given, [], watched=False, commits={}).travelling()(0)
     assert code_of(node_types()["write_words_far_away"])
     assert not os.listdir(tmp_path / "temporary")
 

@@ -67,8 +67,9 @@ class Cache:
         run = CachedRun(self, plan, inputs, keys, device)
         if self.store and self.explanation:
             # Values that another process finds were made by the same libraries on such a machine.
-            run.salt = encoded([machine_facts(device, dtype), library_versions()])
-            run.reasons = self.explanation.reasons(plan, keys, inputs, self.files)
+            facts = machine_facts(device, dtype) | library_versions()
+            run.salt = encoded(facts)
+            run.reasons = self.explanation.reasons(plan, keys, inputs, self.files, facts)
         self._last = run
         return run
 

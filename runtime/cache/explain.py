@@ -27,14 +27,23 @@ class Explanation:
         self._folder = folder / "last"
 
     def reasons(
-        self, plan: Graph, keys: Mapping[str, Key], inputs: Mapping[str, Any], files: Files
+        self,
+        plan: Graph,
+        keys: Mapping[str, Key],
+        inputs: Mapping[str, Any],
+        files: Files,
+        facts: Mapping[str, Any],
     ) -> dict[str, str]:
-        """Say for every block what is another than at the last run, and remember this run."""
+        """Say for every block what is another than at the last run, and remember this run.
+
+        `facts` are the machine and its libraries, on which every value hangs.
+        """
         note = self._folder / f"{hashlib.sha256(plan.name.encode()).hexdigest()}.json"
         last: dict[str, Parts] = {}
         with suppress(OSError, ValueError):
             last = json.loads(note.read_text(encoding="utf-8"))
-        now = {block.name: _parts(block, keys, inputs, files) for block in plan.blocks}
+        shared = {name: str(fact) for name, fact in facts.items()}
+        now = {block.name: _parts(block, keys, inputs, files) | shared for block in plan.blocks}
         text = json.dumps({**last, **now})
         with suppress(OSError):  # a run does not fail because it cannot be remembered
             write_whole(note, lambda part: part.write_text(text, encoding="utf-8"))

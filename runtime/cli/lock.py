@@ -1,7 +1,7 @@
 """`run-graph lock`: what a graph is made of, pinned."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from graph import Finding, Graph, GraphError, load, parse_inputs
 
-from ..provenance.lock import Lock, lock_of, pinned, refuse_others
+from ..provenance.lock import Lock, deciding_inputs, lock_of, refuse_others
 from .shared import OK, write_text
 
 
@@ -30,14 +30,19 @@ def run(given: argparse.Namespace) -> int:
     return OK
 
 
-def locked(graph: Graph, inputs: Mapping[str, Any], file: Path) -> Graph:
-    """Hold a graph to a lock; raises GraphError where it would read anything else."""
+def commits_in(file: Path, graph: Graph, runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Hold runs of a graph to a lock, and give the commits that it pins for `pinned`.
+
+    Raises GraphError where one is made of, or would read, anything else.
+    """
     try:
         lock = Lock.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise GraphError([Finding(None, f"{file} is no lock: {error}")]) from error
-    refuse_others(graph, _with_defaults(graph, inputs), lock)
-    return pinned(graph, lock)
+    names = deciding_inputs(graph)
+    for inputs in {repr([run.get(name) for name in names]): run for run in runs}.values():
+        refuse_others(graph, _with_defaults(graph, inputs), lock)
+    return lock.commits
 
 
 def _with_defaults(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from graph import Finding, GraphError, load, parse_inputs
 from ..checkpoint import Checkpoint
 from ..describe import describe_graph
 from ..plan import ALL, PASSES
+from ..provenance.lock import pinned
 from . import sweep
 from .execute import execute
-from .lock import locked
+from .lock import commits_in
 from .shared import OK, wrong
 
 
@@ -42,10 +43,14 @@ def run(given: argparse.Namespace) -> int:
         print(describe_graph(graph))
         return OK
     inputs = parse_inputs(graph, given.words[1:])
-    if given.lock:
-        graph = locked(graph, inputs, given.lock)
     if given.sweep or given.grid:
+        for name in ("profile", "cache", "explain", "checkpoint_every"):
+            if getattr(given, name):
+                option = name.replace("_", "-")
+                raise wrong(f"--{option} is for one run, and --sweep and --grid make many")
         return sweep.run(given, graph, inputs)
+    if given.lock:
+        graph = pinned(graph, commits_in(given.lock, graph, [inputs]))
     checkpoint = None
     if given.checkpoint_every is not None:
         if given.checkpoint_every < 1:

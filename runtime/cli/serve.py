@@ -69,7 +69,7 @@ def _workers(
     given: argparse.Namespace, graphs: Sequence[Graph]
 ) -> tuple[int, Callable[[int], Worker]]:
     """Say how many workers there are, and how one is started."""
-    job = make_job(given, graphs, watched=True)
+    job = make_job(given, graphs, watched=True, commits={})
     if given.on != "here":
         workers = workers_on(given.on, job)
         return workers.count, workers.start

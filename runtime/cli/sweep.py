@@ -10,8 +10,10 @@ from typing import Any, TextIO
 
 from graph import Graph
 
+from ..provenance.lock import pinned
 from ..sweep import Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
 from ..workers import Outcome, Runner, Task, WorkerDied
+from .lock import commits_in
 from .shared import FAILED, INTERRUPTED, OK, PARTIAL, wrong
 from .worker import make_job, workers_on
 
@@ -29,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> int:
     """Run the rows that have no result yet, and write the manifest and the page."""
     rows = shard(read_rows(graph, inputs, given.sweep, given.grid), *_shard(given.shard))
+    runs = [row.inputs for row in rows if not row.error]
+    commits = commits_in(given.lock, graph, runs) if given.lock else {}
     folder = SweepFolder(given.out or Path(f"{graph.name}-sweep"))
     waiting = in_order_of_cost([row for row in folder.missing(rows) if not row.error])
     named = {row.name: row for row in waiting}
     progress = _Progress(sys.stderr, len(rows), len(waiting))
     code = OK
     try:
-        for outcome in _outcomes(given, graph, waiting):
+        for outcome in _outcomes(given, graph, commits, waiting):
             folder.publish(named[outcome.id], outcome)
             progress(outcome)
     except KeyboardInterrupt:
@@ -55,11 +59,13 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
     return code or (PARTIAL if left else OK)
 
 
-def _outcomes(given: argparse.Namespace, graph: Graph, rows: Sequence[Row]) -> Iterator[Outcome]:
+def _outcomes(
+    given: argparse.Namespace, graph: Graph, commits: Mapping[str, str], rows: Sequence[Row]
+) -> Iterator[Outcome]:
     tasks = [Task(row.name, graph.name, row.inputs) for row in rows]
-    job = make_job(given, [graph], watched=False)
+    job = make_job(given, [graph], watched=False, commits=commits)
     if given.on == "here":
-        runner = Runner(job.session(0), {graph.name: graph})
+        runner = Runner(job.session(0), {graph.name: pinned(graph, commits)})
         return (outcome for task in tasks for outcome in runner.run([task]))
     workers = workers_on(given.on, job)
     return spread(tasks, workers.count, workers.start, workers.wait)

@@ -13,6 +13,7 @@ import torch
 from graph import Graph, GraphText, load_bundle, node_types
 
 from ..content.versions import code_of, library_versions
+from ..provenance.lock import pinned
 from ..session import Session
 from ..workers import Runner, Wait, Worker
 from .shared import prepare, wrong
@@ -23,8 +24,8 @@ class Job:
     """Graphs that are to run elsewhere, the files of their nodes, and the machine to take.
 
     `nodes` are paths; where another machine may not have them, `contents` has what is in them.
-    `watched` runs tell of their steps, and can be cancelled. Workers that share a processor are
-    told how many `threads` to take; 0 = as many as there are.
+    `watched` runs tell of their steps, and can be cancelled. `commits` are those that a lock pins.
+    Workers that share a processor are told how many `threads` to take; 0 = as many as there are.
     """
 
     graphs: Mapping[str, tuple[GraphText, ...]]
@@ -36,6 +37,7 @@ class Job:
     offline: bool
     watched: bool
     versions: dict[str, str]
+    commits: Mapping[str, str]
     threads: int = 0
     contents: tuple[bytes, ...] = ()
 
@@ -52,7 +54,9 @@ class Job:
             self._register_contents()
         else:
             prepare(argparse.Namespace(nodes=self.nodes, offline=self.offline))
-        graphs = {name: load_bundle(files) for name, files in self.graphs.items()}
+        graphs = {
+            name: pinned(load_bundle(files), self.commits) for name, files in self.graphs.items()
+        }
         return Runner(self.session(number), graphs, self.watched)
 
     def session(self, number: int) -> Session:
@@ -84,11 +88,13 @@ class Workers:
     wait: Wait
 
 
-def make_job(given: argparse.Namespace, graphs: Iterable[Graph], watched: bool) -> Job:
+def make_job(
+    given: argparse.Namespace, graphs: Iterable[Graph], watched: bool, commits: Mapping[str, str]
+) -> Job:
     """Describe what workers need."""
     files = {graph.name: graph.files for graph in graphs}
     machine = (given.device, given.dtype, given.memory, given.compile)
-    return Job(files, tuple(given.nodes), *machine, given.offline, watched, versions())
+    return Job(files, tuple(given.nodes), *machine, given.offline, watched, versions(), commits)
 
 
 def workers_on(where: str, job: Job) -> Workers:

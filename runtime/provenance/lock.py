@@ -8,7 +8,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from graph import Block, Call, Finding, Graph, GraphError, Literal, Loop, prune
+from graph import (
+    Block,
+    Call,
+    Finding,
+    Graph,
+    GraphError,
+    Literal,
+    Loop,
+    prune,
+    references,
+    values_of,
+)
 
 from ..content.files import Files, readers
 from .compare import changes, wiring, written
@@ -43,6 +54,11 @@ class Lock(BaseModel):
     files: list[LockedFile]
     free: list[str]
 
+    @property
+    def commits(self) -> dict[str, str]:
+        """The commits of the repositories that blocks read, by the names of the blocks."""
+        return {fact.block: fact.commit for fact in self.files if fact.commit}
+
 
 def lock_of(graph: Graph, inputs: Mapping[str, Any]) -> Lock:
     """Find out what a graph is made of, and which files it would read."""
@@ -58,9 +74,8 @@ def lock_of(graph: Graph, inputs: Mapping[str, Any]) -> Lock:
     )
 
 
-def pinned(graph: Graph, lock: Lock) -> Graph:
-    """Give the calls that read from a repository the commit that a lock has for it."""
-    commits = {fact.block: fact.commit for fact in lock.files if fact.commit}
+def pinned(graph: Graph, commits: Mapping[str, str]) -> Graph:
+    """Let the calls of these names read from their repositories what these commits have."""
 
     def pin(call: Call) -> Call:
         if call.name not in commits or REVISION not in call.node.parameters:
@@ -75,7 +90,7 @@ def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
 
     `graph` is as it was written, not yet `pinned`.
     """
-    now = lock_of(pinned(graph, lock), inputs)
+    now = lock_of(pinned(graph, lock.commits), inputs)
     known = {(fact.block, fact.file): fact.sha256 for fact in lock.files}
     findings = [
         Finding(None, f"{what} since it was locked: {line}")
@@ -100,6 +115,13 @@ def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
         findings.append(Finding(None, f"{found}, and {rule}"))
     if findings:
         raise GraphError(findings)
+
+
+def deciding_inputs(graph: Graph) -> list[str]:
+    """Name the inputs on which it hangs which files a graph reads."""
+    values = (value for call in readers(graph.blocks) for value in values_of(call))
+    names = {found.name for value in values for found in references(value)}
+    return [name for name in graph.inputs if name in names]
 
 
 def _lines(graph: Graph) -> dict[str, str]:

@@ -19,9 +19,14 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class MemorySpared:
-    """A call is made otherwise, so that the run holds less: how, and what that brings."""
+    """A call is made otherwise, so that the run holds less: by this measure, for this reason."""
 
-    words: str
+    call: str
+    measure: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.measure}, {self.why}"
 
 
 @dataclass(frozen=True)

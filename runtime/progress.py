@@ -48,7 +48,7 @@ class Progress:
             case RunStarted():
                 self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
             case MemorySpared():
-                self._line(event.words)
+                self._line(str(event))
             case NetworkCompiled():
                 blocks = ", ".join(f"{count} {name}" for name, count in event.blocks.items())
                 self._line(f"{event.name} is compiled when it is first called: {blocks}")

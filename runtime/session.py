@@ -16,7 +16,7 @@ from .checkpoint import Checkpoint
 from .compiler import Compiler, why_not_compiled
 from .content.files import Files
 from .evaluate import evaluate
-from .events import CompileRefused, Event, Listen, MemorySpared, RunFinished, RunStarted
+from .events import CompileRefused, Event, Listen, RunFinished, RunStarted
 from .memory.fit import Fitting
 from .memory.ladder import Spared
 from .memory.retry import Made, left_to_run, run_sparingly
@@ -138,23 +138,22 @@ class Session:
         self._tell(RunStarted(graph.name, str(self.device), self.precision, self.why))
         if self.not_compiled:
             self._tell(CompileRefused(graph.name, self.not_compiled))
-        for brought in spared.brought:
-            self._tell(MemorySpared(brought))
+        for event in spared.told:
+            self._tell(event)
 
         def run(spared: Spared, made: Made) -> dict[str, Any]:
             machine, (plan, found) = prepare(spared), left_to_run(spared.plan, made)
             keep = None
             if self.cache:
                 remember = self.cache(spared.plan, known, machine)
+                if isinstance(self.cache, Cache) and spared.left is not None:
+                    self.cache.keep_at_most(spared.left)
                 plan, remembered = recall(plan, remember)
                 found, keep = found | remembered, remember.keep
             values = known | found
             return evaluate(plan, values, machine, self.listen, keep, self.record, checkpoint)
 
-        def tell(words: str) -> None:
-            self._tell(MemorySpared(words))
-
-        outputs = run_sparingly(run, spared, self._free, tell)
+        outputs = run_sparingly(run, spared, self._free, self._tell)
         self._tell(RunFinished(time.perf_counter() - begin))
         return outputs
 

@@ -13,6 +13,7 @@ from nodes.kinds import Device, Latents
 from nodes.load import load_vae
 from nodes.metadata import read_record
 from runtime import MemorySpared, Session
+from runtime.cache.cache import Cache
 from runtime.cli import main
 from runtime.memory.ladder import DoesNotFit, Saving, climb, with_savings
 from runtime.memory.room import parse_bytes
@@ -96,7 +97,7 @@ def test_a_decode_that_does_not_fit_is_made_in_tiles(tmp_path: Path) -> None:
 
     def listen(event: object) -> None:
         if isinstance(event, MemorySpared):
-            told.append(event.words)
+            told.append(str(event))
 
     output = tmp_path / "x.png"
     session = Session("cpu", "float32", listen, memory="33MB")
@@ -167,3 +168,14 @@ def test_a_picture_in_tiles_is_replayed_in_tiles(
     assert main(["replay", str(output)]) == 0
     assert main([str(graph), "--memory", "lots"]) == 2
     assert "'lots' is no size of memory: write 6GB, 6.5GiB or 800MB" in capsys.readouterr().err
+
+
+def test_what_is_kept_for_other_runs_is_within_what_a_plan_leaves(tmp_path: Path) -> None:
+    kept: dict[str, int] = {}
+    for memory in ("50MB", "36.5MB"):
+        session = Session("cpu", "float32", memory=memory)
+        session(decoding(), output=str(tmp_path / "x.png"))
+        assert isinstance(session.cache, Cache)
+        kept[memory] = session.cache.memory.bytes
+    assert kept["50MB"] > 4 * 3 * 288 * 288  # the picture, and more
+    assert kept["36.5MB"] < 300_000

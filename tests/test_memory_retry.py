@@ -108,7 +108,7 @@ def run(**inputs: int) -> tuple[dict[str, object], list[str]]:
 
     def listen(event: object) -> None:
         if isinstance(event, MemorySpared):
-            told.append(event.words)
+            told.append(str(event))
 
     return Session("cpu", "float32", listen)(graph(), **inputs), told
 
@@ -182,7 +182,7 @@ from tests.test_memory import DECODE, OWN
 
 def listen(event):
     if isinstance(event, MemorySpared):
-        print(event.words, flush=True)
+        print(event, flush=True)
 
 session = Session("cpu", "float32", listen, cache=None)
 small, large = (load_text(DECODE.replace("72", side), "g.yaml", OWN) for side in ("32", "136"))

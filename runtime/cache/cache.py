@@ -73,6 +73,10 @@ class Cache:
         self._last = run
         return run
 
+    def keep_at_most(self, size: int) -> None:
+        """Keep so many bytes in memory, and no more than ever, during the next run."""
+        self.memory.keep_at_most(size if self.limit is None else min(size, self.limit))
+
     def explained(self) -> list[tuple[str, str]]:
         """Say for every block of the last plan why it ran or did not."""
         return self._last.explained() if self._last else []

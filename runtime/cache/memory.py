@@ -67,7 +67,12 @@ class Memory:
         for storage, size in kept.sizes.items():
             self._users[storage] = self._users.get(storage, 0) + 1
             self.bytes += size if self._users[storage] == 1 else 0
-        while self.bytes > self.limit:
+        self.keep_at_most(self.limit)
+
+    def keep_at_most(self, limit: int) -> None:
+        """Let go of what is beyond a limit, from here on."""
+        self.limit = limit
+        while self.bytes > limit:
             self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:

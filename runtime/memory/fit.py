@@ -11,6 +11,7 @@ from ..check import Report, estimate, weigh
 from ..errors import brief
 from ..values import loaders_of
 from .ladder import DoesNotFit, Needs, Spared, climb, with_savings
+from .rest import BRINGING
 from .room import parse_bytes, room_on, size_words
 from .rungs import Saving
 
@@ -40,7 +41,7 @@ class Fitting:
         plan = with_savings(plan, self.savings)
         room = self.room
         if room is None or (self.given is None and self._is_light(plan, known, room)):
-            return Spared(plan, self.savings, ())
+            return Spared(plan, self.savings)
         report = Report()
 
         def needs_of(plan: Graph) -> Needs:
@@ -67,15 +68,14 @@ class Fitting:
 
     def _refuse(self, error: DoesNotFit, report: Report, room: int) -> NoReturn:
         call = next(call for call in calls_of(error.spared.plan.blocks) if call.name == error.call)
-        weights = [
-            f"{it.name} {size_words(it.weight_bytes)}" for it in report.costs if it.parameters
-        ]
+        loaded = [it for it in report.costs if it.parameters and it.node not in BRINGING]
+        weights = [f"{it.name} {size_words(it.weight_bytes)}" for it in loaded]
         message = (
             f"'{call.name}' ({call.node.name}) needs {size_words(error.need)} in "
             f"{brief(self.dtype)}, and {self.device} has {size_words(room)} for it; "
             f"weights: {', '.join(weights)}"
         )
-        tried = "; ".join(error.spared.brought)
+        tried = "; ".join(map(str, error.spared.told))
         help = (
             "--dtype bfloat16 halves it" if self.dtype == torch.float32 else "a smaller checkpoint"
         )

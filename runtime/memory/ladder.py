@@ -1,11 +1,14 @@
 """Climbs the rungs of `RUNGS` until a plan fits: by its estimate, before it runs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from graph import Graph
 
+from ..events import MemorySpared
 from .room import size_words
 from .rungs import RUNGS, Saving
 
@@ -18,11 +21,20 @@ WORTH = 0.1
 
 
 class Spared(NamedTuple):
-    """A plan after measures were taken, and these, each with what it brought, in words."""
+    """A plan after measures were taken, these, and what is to be told of them.
+
+    `left` are the bytes that it leaves of those there are, None where it was not estimated.
+    """
 
     plan: Graph
     savings: tuple[Saving, ...]
-    brought: tuple[str, ...]
+    told: tuple[MemorySpared, ...] = ()
+    left: int | None = None
+
+    def taking(self, saving: Saving, plan: Graph, why: str) -> Spared:
+        """Note a measure that was taken, and the plan that it made."""
+        told = MemorySpared(saving.call, RUNGS[saving.rung].words, why)
+        return Spared(plan, (*self.savings, saving), (*self.told, told))
 
 
 @dataclass
@@ -47,7 +59,7 @@ def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
     The call that needs most is looked at first. The first measure that is worth it is taken, and
     all calls are estimated anew. Raises DoesNotFit.
     """
-    spared, needs = Spared(plan, (), ()), needs_of(plan)
+    spared, needs = Spared(plan, ()), needs_of(plan)
     while (need := max(needs.values(), default=0)) > room:
         call = max(needs, key=lambda name: needs[name])
         for rung in RUNGS:
@@ -56,10 +68,9 @@ def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
                 continue
             found = needs_of(lower)
             if need - found[call] >= WORTH * (need - room):
-                words = f"{RUNGS[rung].words}, {size_words(need)} → {size_words(found[call])}"
-                taken = (*spared.savings, Saving(rung, call))
-                spared, needs = Spared(lower, taken, (*spared.brought, f"{call}: {words}")), found
+                why = f"{size_words(need)} → {size_words(found[call])}"
+                spared, needs = spared.taking(Saving(rung, call), lower, why), found
                 break
         else:
             raise DoesNotFit(call, need, spared)
-    return spared
+    return spared._replace(left=room - need)

@@ -35,11 +35,12 @@ def bring_by_layer(model: Any, device: Device) -> Any:
 
 
 BRING, BRING_BY_LAYER = node_type_of(bring), node_type_of(bring_by_layer)
+BRINGING = (BRING.name, BRING_BY_LAYER.name)
 
 
 def is_brought(block: Block) -> bool:
     """Tell whether a block makes a copy of a model for another block."""
-    return isinstance(block, Call) and block.node in (BRING, BRING_BY_LAYER)
+    return isinstance(block, Call) and block.node.name in BRINGING
 
 
 def is_model(annotation: Any, within: frozenset[type] = frozenset()) -> bool:

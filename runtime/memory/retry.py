@@ -10,6 +10,7 @@ from graph import Block, Call, Graph, has_effect
 
 from ..cache.remember import FORGOTTEN, recall
 from ..errors import OutOfMemory, RunError
+from ..events import MemorySpared
 from ..tensors import leaves_of
 from .ladder import Spared
 from .room import size_words
@@ -24,7 +25,7 @@ def run_sparingly(
     run: Callable[[Spared, Made], T],
     spared: Spared,
     free: Callable[[], int | None],
-    tell: Callable[[str], None],
+    tell: Callable[[MemorySpared], None],
 ) -> T:
     """Run a plan, and where a node runs out of memory go on at its block by the next measure.
 
@@ -43,14 +44,12 @@ def run_sparingly(
         room = free()
         saving = _next_saving(spared.plan, call)
         if saving is None:
-            lines = [message, *(f"  tried: {words}" for words in spared.brought)]
+            lines = [message, *(f"  tried: {it}" for it in spared.told)]
             lines += [f"  memory: {size_words(room)} for weights and tensors"] if room else []
             raise RunError(call.place, "\n".join(lines))
-        rung = RUNGS[saving.rung]
-        words = f"{call.name}: {rung.words}, for memory ran out"
-        plan = rung.apply(spared.plan, call.name)
-        spared = Spared(plan, (*spared.savings, saving), (*spared.brought, words))
-        tell(words)
+        plan = RUNGS[saving.rung].apply(spared.plan, call.name)
+        spared = spared.taking(saving, plan, "for memory ran out")
+        tell(spared.told[-1])
 
 
 def left_to_run(plan: Graph, made: Made) -> tuple[Graph, dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image as Picture
 from safetensors.torch import load_file, save_file
 
@@ -17,6 +18,7 @@ import runtime.provenance.record
 from graph import GraphText, Registry, load_bundle, load_text, without_folders
 from nodes.image import save_animation, save_image
 from nodes.metadata import TRAINED, read_record
+from nodes.weights import hub
 from runtime import Session
 from runtime.cli import main
 
@@ -270,6 +272,36 @@ def test_another_weight_file_is_named(capsys, tmp_path):
     code, said = replayed(capsys, file, f"model={model}")
     assert code == 1
     assert f"  unet: diffusion_pytorch_model.safetensors: was SHA-256 {before}, is " in said
+
+
+def test_a_repository_is_read_at_the_commit_that_it_had(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "hub" / "models--some--net"
+    for commit, change in (("a" * 40, 0.0), ("b" * 40, 0.5)):
+        folder = repository / "snapshots" / commit
+        shutil.copytree(EMOJI, folder)
+        tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
+        tensors["conv_out.bias"] += change
+        save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
+    branch = repository / "refs" / "main"
+    branch.parent.mkdir()
+    branch.write_text("a" * 40)
+    file = tmp_path / "a.png"
+    assert main(["ddpm", "steps=1", "model=some/net", f"output={file}"]) == 0
+    assert {fact["commit"] for fact in read_record(file)["files"]} == {"a" * 40}
+    branch.write_text("b" * 40)
+    hub._find.cache_clear()
+    assert main(["ddpm", "steps=1", "model=some/net", f"output={tmp_path / 'b.png'}"]) == 0
+    capsys.readouterr()
+    code, said = replayed(capsys, file)
+    assert code == 0
+    assert said.startswith(f"{file}: made again, bit-equal\n")
+    shutil.rmtree(repository / "snapshots" / ("a" * 40))
+    hub._find.cache_clear()
+    code, said = replayed(capsys, file)
+    assert code == 1
+    assert "'some/net' is not on this machine and the hub cannot be reached" in said
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ class FileFact(BaseModel):
     block: str
     file: str
     sha256: str
+    repository: str | None = None
+    commit: str | None = None
 
 
 class Recorded(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,20 @@ from graph import (
     Finding,
     Graph,
     GraphError,
+    Literal,
     Loop,
     base_of,
+    calls_of,
     load_bundle,
     node_types,
     references,
     values_of,
 )
 
+from ..plan.known import fill_in
 from ..session import Session
-from .compare import Recorded
+from .compare import FileFact, Recorded
+from .lock import REVISION, pinned
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def recorded_inputs(record: Recorded, graph: Graph, given: Mapping[str, Any]) ->
 def remake(record: Recorded, graph: Graph, inputs: Mapping[str, Any], session: Session) -> Remade:
     """Run a graph up to the saver that wrote a record; nothing is saved.
 
+    Repositories are read at the commits that they then had, whatever has become of their branches.
     Raises NotRemade where that saver is not called.
     """
     caught: list[Remade] = []
@@ -84,11 +89,23 @@ def remake(record: Recorded, graph: Graph, inputs: Mapping[str, Any], session: S
         }
         return replace(call, node=replace(call.node, function=catch, parameters=ports))
 
+    graph = _at_commits(graph, record.files, inputs)
     blocks = _without_other_effects(graph.blocks, record.block, catching)
     session(replace(graph, blocks=blocks, outputs={}), **inputs)
     if len(caught) <= record.time:
         raise NotRemade(f"'{record.block}' was not called {record.time + 1} times")
     return caught[record.time]
+
+
+def _at_commits(graph: Graph, files: Iterable[FileFact], inputs: Mapping[str, Any]) -> Graph:
+    """Pin the calls that name a repository of these files and no revision of it."""
+    commits = {fact.repository: fact.commit for fact in files if fact.repository and fact.commit}
+    pins: dict[str, str] = {}
+    for call in calls_of(fill_in(graph, inputs).blocks):
+        for value in () if REVISION in call.arguments else call.arguments.values():
+            if isinstance(value, Literal) and isinstance(value.value, str):
+                pins |= {call.name: commits[value.value]} if value.value in commits else {}
+    return pinned(graph, pins)
 
 
 def _without_other_effects(

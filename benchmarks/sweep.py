@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TIMED = 60
+TIMED = 100
 
 
 def command(folder: Path, table: Path, where: str) -> list[str]:
@@ -87,7 +87,11 @@ def main(rows: int, kills: int) -> None:
 
 
 def time_a_row(temporary: Path) -> None:
-    """Print the rate of one Session, and of sweeps over one process and two."""
+    """Print the rate of one Session, and of sweeps over one process, two, and Ray.
+
+    From the first result on, because before it workers start. What a row takes beside its run is
+    the time between results, for each of the workers, less the time that they say the runs took.
+    """
     import nodes  # noqa: F401
     from graph import load
     from runtime import Session
@@ -101,15 +105,21 @@ def time_a_row(temporary: Path) -> None:
     alone = (time.perf_counter() - begin) / TIMED
     print(f"one Session: {1000 * alone:.0f} ms a row")
     table = temporary / "timed.jsonl"
-    for where in ("here", "local:2", "ray"):
+    lines = [{"prompt": "a fox", "seed": seed} for seed in range(TIMED)]
+    table.write_text("\n".join(map(json.dumps, lines)))
+    for where, workers in (("here", 1), ("local:2", 2), ("ray", os.cpu_count() or 1)):
         folder = temporary / f"timed-{where}"
-        lines = [{"prompt": "a fox", "seed": seed} for seed in range(TIMED)]
-        table.write_text("\n".join(map(json.dumps, lines)))
         subprocess.run(command(folder, table, where), cwd=ROOT, check=True, capture_output=True)
-        ended = sorted(path.stat().st_mtime for path in folder.glob("*/row.json"))
-        # From the first result on, because before it workers start.
+        records = sorted(folder.glob("*/row.json"), key=lambda path: path.stat().st_mtime)
+        ended = [path.stat().st_mtime for path in records]
         each = (ended[-1] - ended[0]) / (TIMED - 1)
-        print(f"--on {where}: {1000 * each:.0f} ms a row, {alone / each:.2f} x one Session")
+        # The first row of each worker loads the models.
+        runs = [json.loads(path.read_text())["seconds"] for path in records[workers:]]
+        beside = workers * each - sum(runs) / len(runs)
+        print(
+            f"--on {where}: {1000 * each:.0f} ms a row, {alone / each:.2f} x one Session, "
+            f"{1000 * beside:.1f} ms a row beside its run"
+        )
 
 
 if __name__ == "__main__":

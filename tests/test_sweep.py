@@ -82,7 +82,7 @@ def a_graph(text: str = GRAPH):
 
 def test_a_table_and_a_grid_combine_and_equal_rows_are_one(tmp_path):
     table = tmp_path / "rows.csv"
-    table.write_text('words,times\n"a, b",2\nc,\n"a, b",2\n')
+    table.write_text('words\n"a, b"\nc\n"a, b"\n')
     rows = read_rows(a_graph(), {}, table, ["times=1,2"])
     assert [(row.inputs["words"], row.inputs["times"]) for row in rows] == [
         ("a, b", 1), ("a, b", 2), ("c", 1), ("c", 2),
@@ -119,6 +119,7 @@ def test_json_lines_hold_values(tmp_path):
     [
         ("words,tims\nx,1\n", "rows.csv:1: 'words' has no input 'tims'\n  help: did you mean 'times'?"),
         ("words,times\nx,1,2\n", "rows.csv:2: the line has not as many cells as the first"),
+        ("words,times\nx,\nx,1\n", "input 'times' is in the table and in --grid\n  help: leave it out of one of them"),
         ("words,output\nx,y\n", "input 'output' names a file, and a sweep names the files itself"),
     ],
 )  # fmt: skip
@@ -126,7 +127,7 @@ def test_a_wrong_table_is_refused_whole(content, message, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("rows.csv").write_text(content)
     with pytest.raises(GraphError) as refused:
-        read_rows(a_graph(), {}, Path("rows.csv"), [])
+        read_rows(a_graph(), {}, Path("rows.csv"), ["times=1,2"])
     assert message in str(refused.value)
 
 
@@ -239,6 +240,13 @@ def test_the_page_shows_texts_as_texts():
     assert "r/a.png" in page
 
 
+def test_the_page_says_which_row_was_refused_and_shows_no_inputs_that_it_has_not():
+    line = {"row": 5, "name": "r", "status": "refused", "error": "wrong"}
+    page = contact_page("out", [line], ["words"])
+    assert '"error": "row 5: wrong"' in page
+    assert '"inputs": {"words": ""}' in page
+
+
 def test_a_bad_row_is_reported_and_the_others_are_done_once(files, capsys):
     Path("rows.csv").write_text("words,times\nhello,2\nfail,1\nbye,0\nbye,3\n")
     assert sweep("--sweep", "rows.csv", "--out", "out") == 3
@@ -259,6 +267,8 @@ def test_a_bad_row_is_reported_and_the_others_are_done_once(files, capsys):
 def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsys):
     for part in ("1/2", "2/2"):
         assert sweep("--grid", "times=1..5", "--out", "out", "--shard", part) == 0
+    assert "2 of 2 rows are done" in capsys.readouterr().out
+    assert [line["status"] for line in manifest("out")] == ["done"] * 5  # of all shards
     assert sweep("--grid", "times=1..5", "--out", "out") == 0
     assert "5 of 5 rows need no run" in capsys.readouterr().err
     assert len(manifest("out")) == 5

@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> int:
-    """Run the rows that have no result yet, and write the manifest and the page."""
-    rows = shard(read_rows(graph, inputs, given.sweep, given.grid), *_shard(given.shard))
+    """Run the rows that have no result yet, and write the manifest and the page of all shards."""
+    whole = read_rows(graph, inputs, given.sweep, given.grid)
+    rows = shard(whole, *_shard(given.shard))
     runs = [row.inputs for row in rows if not row.error]
     commits = commits_in(given.lock, graph, runs) if given.lock else {}
     folder = SweepFolder(given.out or Path(f"{graph.name}-sweep"))
@@ -50,7 +51,8 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
     except OSError as error:
         print(f"{error}; the rows that are done stay in {folder.path}", file=sys.stderr)
         return FAILED
-    lines = folder.summarise(rows)
+    numbers = {row.number for row in rows}
+    lines = [line for line in folder.summarise(whole) if line["row"] in numbers]
     left = [line for line in lines if line["status"] != "done"]
     for line in left:
         if "error" in line:

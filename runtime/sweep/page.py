@@ -17,13 +17,13 @@ def contact_page(title: str, lines: Sequence[Mapping[str, Any]], inputs: Sequenc
         {
             "name": line["name"],
             "status": line["status"],
-            "error": line.get("error", ""),
+            "error": f"row {line['row']}: {line['error']}" if "error" in line else "",
             "pictures": [
                 f"{line['name']}/{file}"
                 for file in line.get("files", ())
                 if file.lower().endswith(PICTURES)
             ],
-            "inputs": {name: _text(line.get("inputs", {}).get(name)) for name in inputs},
+            "inputs": {name: _text(line.get("inputs", {}).get(name, "")) for name in inputs},
         }
         for line in lines
     ]

@@ -56,6 +56,9 @@ def read_rows(
     if taken := sorted(named & set(written)):
         message = f"input '{taken[0]}' names a file, and a sweep names the files itself"
         raise GraphError([Finding(None, message, f"leave {taken[0]} out")])
+    if twice := sorted({name for line in lines for name in line} & set(points[0])):
+        message = f"input '{twice[0]}' is in the table and in --grid"
+        raise GraphError([Finding(None, message, "leave it out of one of them")])
     digest = _name("".join(file.text for file in graph.files))
     rows: dict[str, Row] = {}
     for number, (line, point) in enumerate(itertools.product(lines, points), 1):

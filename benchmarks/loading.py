@@ -115,7 +115,7 @@ def main(folder: Path, dtype: str) -> None:
     if not (folder / "model_index.json").exists():
         command = [sys.executable, __file__, "--write", str(folder), dtype]
         subprocess.run(command, capture_output=True, check=True)
-    print(f"{'median of ' + str(RUNS):32}{'ours':>10}{'diffusers':>12}{'ratio':>8}")
+    print(f"{'median of ' + str(RUNS):46}{'ours':>24}{'diffusers':>24}{'ratio':>8}")
     for case in CASES:
         found: dict[str, list[dict[str, float]]] = {"ours": [], "diffusers": []}
         for _ in range(RUNS):
@@ -124,12 +124,16 @@ def main(folder: Path, dtype: str) -> None:
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
         for what in ("loaded", "touched", "processor", "held"):
-            ours, theirs = (
-                statistics.median(run[what] for run in found[who]) for who in ("ours", "diffusers")
-            )
+            ours, theirs = ([run[what] for run in found[who]] for who in ("ours", "diffusers"))
             unit = "of the weights' size" if what == "held" else "s"
             label = f"{case}: {what}, {unit}"
-            print(f"{label:52}{ours:>8.3f}{theirs:>10.3f}{ours / theirs:>8.2f}", flush=True)
+            ratio = statistics.median(ours) / statistics.median(theirs)
+            print(f"{label:46}{spread(ours):>24}{spread(theirs):>24}{ratio:>8.2f}", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Write the median, and the least and the most."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -1,50 +1,65 @@
-"""What tiles cost and bring: memory and time of a full-width decode, ours beside the oracle's.
+"""Decoding at full width, ours beside diffusers at its defaults (float32): time, and memory.
 
-    python benchmarks/vae_tiling.py [512 1024 2048]
-    python benchmarks/vae_tiling.py --differs 2048
+    python -m benchmarks.vae_tiling [--runs 3] [512 1024 2048]
+    python -m benchmarks.vae_tiling --differs 2048
 
-Each decode runs in a process of its own; weights are random, in bfloat16, tiles of 512 pixels.
-The second line compares the trained autoencoder of emoji-64 in such tiles with the whole.
+Each decode runs in a process of its own, in turn, on one thread; weights are random, tiles 512
+pixels. Prints the median of processor seconds with its spread, the share of what the machine
+multiplies matrices at, the most memory above the weights, and the ratio of both to diffusers. The
+second line compares the trained autoencoder of emoji-64 in such tiles with the whole. For Linux;
+needs the extra `dev`.
 """
 
-import resource
+import argparse
+import json
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.sd15_cpu import ceiling, peak_memory
+
 CONFIG = {
     "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
     "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
 }  # fmt: skip
-WAYS = ("ours", "ours in tiles", "diffusers", "diffusers in tiles")
+WAYS = {
+    "diffusers": ("float32", False), "diffusers in tiles": ("float32", True),
+    "diffusers, bfloat16": ("bfloat16", False), "ours, float32": ("float32", False),
+    "ours": ("bfloat16", False), "ours in tiles": ("bfloat16", True),
+}  # fmt: skip
+# A decode of 256 pixels: 0.62 TFLOP (FlopCounterMode); it grows with the pixels, but for attention.
+FLOPS_256 = 0.62e12
 
 
 def decode(way: str, side: int) -> None:
-    """Decode one picture and print seconds and how much memory it took above the weights."""
+    """Decode one picture and print seconds, memory above the weights in MB, and the share."""
     import torch
 
     torch.set_grad_enabled(False)
-    latents = torch.randn(1, 4, side // 8, side // 8, dtype=torch.bfloat16)
+    torch.set_num_threads(1)
+    name, tiled = WAYS[way]
+    dtype = getattr(torch, name)
+    latents = torch.randn(1, 4, side // 8, side // 8, dtype=dtype)
     if way.startswith("ours"):
         from nodes.models import AutoencoderKL, pack
 
-        vae = pack(AutoencoderKL.from_config(CONFIG).bfloat16().requires_grad_(False))
-        tile = 64 if way.endswith("tiles") else None
-        call = lambda: vae.decode(latents, tile)  # noqa: E731
+        vae = pack(AutoencoderKL.from_config(CONFIG).to(dtype).requires_grad_(False))
+        call = lambda: vae.decode(latents, 64 if tiled else None)  # noqa: E731
     else:
         import diffusers
 
-        vae = diffusers.AutoencoderKL(**CONFIG, sample_size=512).bfloat16()
-        if way.endswith("tiles"):
+        vae = diffusers.AutoencoderKL(**CONFIG, sample_size=512).to(dtype)
+        if tiled:
             vae.enable_tiling()
         call = lambda: vae.decode(latents).sample  # noqa: E731
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")  # the most that it held begins anew
+    before, begin = peak_memory(), time.process_time()
     call()
-    seconds = time.perf_counter() - begin
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"{seconds:.1f} {more / 1024:.0f}")
+    seconds, more = time.process_time() - begin, 1024 * (peak_memory() - before)
+    share = FLOPS_256 * (side / 256) ** 2 / seconds / ceiling(name)
+    print(json.dumps({"seconds": seconds, "memory": more, "share": share}))
 
 
 def differ(side: int) -> None:
@@ -71,23 +86,49 @@ def differ(side: int) -> None:
         print(f"{name}: root mean square {mean:.2f}, at most {most:.1f}", flush=True)
 
 
-def main(sides: list[int]) -> None:
+def main() -> None:
     """Print a table of every way at every size."""
-    print(f"{'':20}" + "".join(f"{side:>10} px s      MB" for side in sides))
-    for way in WAYS:
-        cells: list[str] = []
-        for side in sides:
-            command = [sys.executable, __file__, "--decode", way, str(side)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds, megabytes = done.stdout.split()
-            cells.append(f"{seconds:>13}{megabytes:>8}  ")
-        print(f"{way:20}" + "".join(cells), flush=True)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("sides", nargs="*", type=int, default=[512, 1024, 2048])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--decode", choices=WAYS)
+    parser.add_argument("--differs", type=int, metavar="SIDE")
+    given = parser.parse_args()
+    if given.decode:
+        decode(given.decode, given.sides[0])
+        return
+    if given.differs:
+        differ(given.differs)
+        return
+    for side in given.sides:
+        runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(given.runs):
+            for way, found in runs.items():
+                words = ["benchmarks.vae_tiling", "--decode", way, str(side)]
+                done = subprocess.run(
+                    [sys.executable, "-m", *words], capture_output=True, text=True, check=True
+                )
+                found.append(json.loads(done.stdout.splitlines()[-1]))
+        report(side, runs)
+
+
+def report(side: int, runs: dict[str, list[dict[str, float]]]) -> None:
+    """Print the lines of a size."""
+    print(f"\n{side} px{'s':>24}{'(spread)':>18}{'ratio':>8}{'share':>8}{'MB':>9}{'ratio':>8}")
+    base: dict[str, float] = {}
+    for way, found in runs.items():
+        middle = {
+            figure: statistics.median(run[figure] for run in found)
+            for figure in ("seconds", "memory", "share")
+        }
+        base = base or middle
+        seconds = [run["seconds"] for run in found]
+        spread = f"({min(seconds):.2f} to {max(seconds):.2f})"
+        print(f"{way:<22}{middle['seconds']:>8.2f}{spread:>18}"
+              f"{middle['seconds'] / base['seconds']:>8.2f}{middle['share']:>8.0%}"
+              f"{middle['memory']:>9.0f}{middle['memory'] / base['memory']:>8.2f}",
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--decode"]:
-        decode(sys.argv[2], int(sys.argv[3]))
-    elif sys.argv[1:2] == ["--differs"]:
-        differ(int(sys.argv[2]))
-    else:
-        main([int(side) for side in sys.argv[1:]] or [512, 1024, 2048])
+    main()

@@ -1,13 +1,14 @@
 """What compiling brings to Stable Diffusion 1's UNet on this CPU, ours beside diffusers.
 
-    python -m benchmarks.compile [--layers 2] [--size 256] [--rounds 9] [CASE ...]
+    python -m benchmarks.compile [--layers 2] [--size 256] [--threads 1] [--rounds 9] [CASE ...]
 
 Full width, bfloat16, random weights, both halves of guidance in one call; `--layers 1` is a UNet of
 half the depth. Every case has two processes, which share a folder of compiled code that is empty at
 first. In each it takes turns with our network as it comes, uncompiled, so that cases compare by
-their ratios to that. Prints processor seconds: of the first two calls (with those of the processes
-that compile, one at a time), then the median of a call, the ratios, and the largest difference from
-the uncompiled call relative to its largest value. Needs the extra `dev` and a C++ compiler.
+their ratios to that. Prints processor seconds of the first two calls, with those of the processes
+that compile, one at a time; then the median of a call, by the clock where there are several
+threads; the ratios; and the largest difference from the uncompiled call, of its largest value.
+Needs the extra `dev` and a C++ compiler.
 
 Cases: ours (`--compile`), diffusers (not compiled), diffusers-compiled (torch.compile's defaults),
 diffusers-frozen (with inductor's freezing, which packs weights; no cache keeps its result).
@@ -85,7 +86,8 @@ def child(case: str, given: argparse.Namespace) -> None:
     """Call the networks in turn and print what it took."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(given.threads)
+    now = time.process_time if given.threads == 1 else time.perf_counter
     plain, predict = make(case, given.layers)
     side = given.size // 8
     shapes: tuple[tuple[int, ...], ...] = ((2, 4, side, side), (), (2, 77, 768))
@@ -100,9 +102,9 @@ def child(case: str, given: argparse.Namespace) -> None:
         times: dict[str, list[float]] = {"plain": [], "case": []}
         for _ in range(given.rounds):
             for name, network in (("plain", plain), ("case", predict)):
-                begin = time.process_time()
+                begin = now()
                 network(*inputs)
-                times[name].append(time.process_time() - begin)
+                times[name].append(now() - begin)
     ratios = [one / other for one, other in zip(times["case"], times["plain"], strict=True)]
     found = {
         "first": first, "clock": clock, "call": statistics.median(times["case"]),
@@ -118,6 +120,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--child")
     given = parser.parse_args()
@@ -143,7 +146,7 @@ def row(name: str, found: dict[str, float]) -> str:
 
 def run(case: str, given: argparse.Namespace, folder: str) -> dict[str, float]:
     """Run a case in a process of its own, whose compiled code lies in a folder."""
-    words = [f"--{name}={getattr(given, name)}" for name in ("layers", "size", "rounds")]
+    words = [f"--{name}={getattr(given, name)}" for name in ("layers", "size", "threads", "rounds")]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.compile", f"--child={case}", *words],
         env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder, "TORCHINDUCTOR_COMPILE_THREADS": "1"},

@@ -36,7 +36,7 @@ GRAPH is a file, or the name of a graph that comes with run-graph.
 
        --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
        --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one
-       --compile        let PyTorch compile the networks: a slow first run, then faster ones
+       --compile        let PyTorch compile the networks that loops call, once for this machine
        --memory SIZE    what weights and tensors may take, as 6GB; auto: what the device has
        --profile        where the time went: a table, and a trace for ui.perfetto.dev
        --cache DIR      keep results there, and make nothing again that is there

@@ -125,7 +125,9 @@ def _call(block: Any, *arguments: Any, **named: Any) -> Any:
 
 
 def _compiling(function: Callable[..., Any], backend: Any) -> Callable[..., Any]:
-    return torch.compile(function, backend=backend, dynamic=False)  # pyright: ignore[reportUnknownMemberType]
+    # Whole or not at all: what asks the host for numbers would fall into pieces, each
+    # compiled anew for other numbers.
+    return torch.compile(function, backend=backend, dynamic=False, fullgraph=True)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _twin(network: Network) -> Network:

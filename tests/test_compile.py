@@ -127,9 +127,9 @@ def session(**options):
     return Session("cpu", "float32", told.append, **options), told
 
 
-def compiled_by(backend, net):
+def compiled_by(backend, net, tell=lambda _: None):
     graph = load_text(GRAPH, "graph", registry)
-    return Compiler(lambda _: None, backend)(graph.blocks[0])(net)
+    return Compiler(tell, backend)(graph.blocks[0])(net)
 
 
 def only(told, kind):
@@ -230,6 +230,20 @@ def test_where_gradients_are_wanted_blocks_run_as_they_are(backend):
     for _ in range(3):
         one(x, torch.tensor(0.0)).sum().backward()
     assert x.grad is not None
+    assert not backend.graphs
+
+
+class Asking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x if x.max().item() > 1 else x
+
+
+def test_a_network_that_asks_the_host_for_numbers_is_not_compiled_in_pieces(backend):
+    told, x = [], torch.rand(1, 4)
+    one = compiled_by(backend, Asking(), told.append)
+    assert all(torch.equal(one(step * x), Asking()(step * x)) for step in range(4))
+    (event,) = only(told, CompileRefused)
+    assert event.name == "net"
     assert not backend.graphs
 
 

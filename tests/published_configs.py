@@ -82,6 +82,7 @@ def _down(config: dict[str, Any]) -> dict[str, Any]:
 CONTROLNETS: dict[str, dict[str, Any]] = {
     "controlnet 1": _down(SD1),
     "controlnet 1 shuffle": _down(SD1) | {"global_pool_conditions": True},
+    "controlnet 1, blue first": _down(SD1) | {"controlnet_conditioning_channel_order": "bgr"},
     "controlnet 2": _down(SD2),
     "controlnet sdxl": _down(SDXL),
     "controlnet sdxl mid": _down(SDXL) | {"transformer_layers_per_block": [0, 0, 1]},

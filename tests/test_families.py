@@ -192,6 +192,15 @@ def test_a_condition_too_few_or_too_many_is_told(config, told, message):
         network(torch.zeros(2, 4, 16, 16), torch.tensor(1), torch.zeros(2, 7, 24), told)
 
 
+def test_an_order_of_channels_that_is_not_known_is_refused():
+    config = reduced(CONTROLNETS["controlnet 1"]) | {"controlnet_conditioning_channel_order": "gbr"}
+    message = (
+        "'controlnet_conditioning_channel_order' is implemented for 'rgb', 'bgr' only, found 'gbr'"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        ControlNetModel.from_config(config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

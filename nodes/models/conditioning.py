@@ -45,7 +45,7 @@ class ConditioningConfig(EncoderConfig):
             "UNetMidBlock2DCrossAttn": "attention", "UNetMidBlock2D": "narrow", None: None
         }  # fmt: skip
         if self.mid_block_type not in kinds:
-            raise _refusal("mid_block_type", self.mid_block_type, *kinds)
+            raise refusal("mid_block_type", self.mid_block_type, *kinds)
         return kinds[self.mid_block_type]
 
     def depth(self, place: Place) -> int:
@@ -121,9 +121,9 @@ def make_embeddings(config: ConditioningConfig, time_width: int) -> Embeddings:
             _required(config, "projection_class_embeddings_input_dim"), time_width
         )
     elif config.addition_embed_type is not None:
-        raise _refusal("addition_embed_type", config.addition_embed_type, "text_time", None)
+        raise refusal("addition_embed_type", config.addition_embed_type, "text_time", None)
     if config.encoder_hid_dim_type not in (None, "text_proj"):
-        raise _refusal("encoder_hid_dim_type", config.encoder_hid_dim_type, "text_proj", None)
+        raise refusal("encoder_hid_dim_type", config.encoder_hid_dim_type, "text_proj", None)
     if config.encoder_hid_dim is not None:
         projection = nn.Linear(config.encoder_hid_dim, config.cross_attention_dim)
     match config.class_embed_type:
@@ -136,7 +136,7 @@ def make_embeddings(config: ConditioningConfig, time_width: int) -> Embeddings:
         case "projection" if projected is not None:
             label = TimestepEmbedding(projected, time_width)
         case other:
-            raise _refusal("class_embed_type", other, "timestep", "projection", None)
+            raise refusal("class_embed_type", other, "timestep", "projection", None)
     return Embeddings(label, added, projection)
 
 
@@ -198,6 +198,7 @@ def _required(config: ConditioningConfig, name: str) -> int:
     return value
 
 
-def _refusal(name: str, found: object, *known: object) -> ValueError:
+def refusal(name: str, found: object, *known: object) -> ValueError:
+    """Say that a field of a config has a value that is not implemented."""
     allowed = ", ".join(repr(value) for value in known)
     return ValueError(f"'{name}' is implemented for {allowed} only, found {found!r}")

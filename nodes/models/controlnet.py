@@ -8,7 +8,13 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conditioning import ConditioningConfig, Conditions, embed_conditions, make_embeddings
+from .conditioning import (
+    ConditioningConfig,
+    Conditions,
+    embed_conditions,
+    make_embeddings,
+    refusal,
+)
 from .config import read_config
 from .unet import TEXT_KINDS, Residuals, UNetEncoder
 
@@ -21,6 +27,11 @@ class ControlNetModelConfig(ConditioningConfig):
     conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256)
     controlnet_conditioning_channel_order: str = "rgb"
     global_pool_conditions: bool = False
+
+    def __post_init__(self) -> None:
+        order = self.controlnet_conditioning_channel_order
+        if order not in ("rgb", "bgr"):
+            raise refusal("controlnet_conditioning_channel_order", order, "rgb", "bgr")
 
 
 _FIXED = {

@@ -188,7 +188,17 @@ def test_a_lock_that_cannot_be_written_is_told(here, capsys):
     assert capsys.readouterr().err == "error: 'ddpm.lock.json' cannot be written: Is a directory\n"
 
 
-def test_what_is_no_lock_is_refused(here, capsys):
-    (here / "no.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "'no.json' is no lock: graph: Field required"),
+        ("[", "'no.json' is no lock: the file: Invalid JSON: EOF while parsing a list at line 1 column 1"),
+        (None, "'no.json': No such file or directory"),
+    ],
+)  # fmt: skip
+def test_what_is_no_lock_is_refused(here, capsys, text, said):
+    if text is not None:
+        (here / "no.json").write_text(text)
     assert main([*RUN, "--lock", "no.json"]) == 2
-    assert "no.json is no lock: " in capsys.readouterr().err
+    help = "\n  help: write it anew: run-graph lock GRAPH" if text else ""
+    assert capsys.readouterr().err == f"error: --lock: {said}{help}\n"

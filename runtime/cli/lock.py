@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from graph import Finding, Graph, GraphError, load, parse_inputs
+from graph import Graph, load, parse_inputs
 
 from ..provenance.lock import Lock, deciding_inputs, lock_of, refuse_others
-from .shared import OK, write_text
+from .shared import OK, write_text, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +37,13 @@ def commits_in(file: Path, graph: Graph, runs: Iterable[Mapping[str, Any]]) -> d
     """
     try:
         lock = Lock.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise GraphError([Finding(None, f"{file} is no lock: {error}")]) from error
+    except OSError as error:
+        raise wrong(f"--lock: '{file}': {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        message = f"--lock: '{file}' is no lock: {where}: {first['msg']}"
+        raise wrong(message, "write it anew: run-graph lock GRAPH") from error
     names = deciding_inputs(graph)
     for inputs in {repr([run.get(name) for name in names]): run for run in runs}.values():
         refuse_others(graph, _with_defaults(graph, inputs), lock)

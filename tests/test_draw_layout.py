@@ -7,7 +7,8 @@ import pytest
 import nodes
 from graph import load, shipped_graphs
 from graph.draw import lay_out, scene_of
-from graph.draw.scene import Back, boxes_of, frames_of
+from graph.draw.measure import LABEL_ROW, measure
+from graph.draw.scene import Back, Box, Port, boxes_of, frames_of
 
 assert nodes.__all__
 SOME = ["ddpm", "sd15", "lora", "hires-fix"]  # a loop, groups beside it, two carries, two loops
@@ -153,3 +154,11 @@ def test_wires_of_different_nets_do_not_lie_on_each_other(name):
                             c,
                             d,
                         )
+
+
+def test_a_shape_stands_below_the_name_of_what_a_loop_carries():
+    out = Port("out", "", "latents", "latents", "1×4×16×16 float32")
+    measured = measure(Box("refine/sample", "sample", "variable", (), (out,)))
+    (shape,) = measured.labels()
+    assert shape.text == "1×4×16×16"
+    assert shape.y - max(text.y for text in measured.texts) >= LABEL_ROW - 4

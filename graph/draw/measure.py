@@ -125,7 +125,7 @@ def measure(
     if box.note:
         texts.append(Text("note", box.note, middle, y + 9))
         y += NOTE_ROW
-    y += LABEL_ROW if any(port.label for port in lower) else 0
+    y += LABEL_ROW if any(label_of(port) for port in lower) else 0
     return Measured(
         box, width, round(y + 6),
         _places(upper, width - room), _places(lower, width - room),

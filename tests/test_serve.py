@@ -16,6 +16,7 @@ pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 from starlette.testclient import TestClient
 
 from runtime import Session
+from runtime.cli import main
 from runtime.serve import LIMITS, Queue, Run, make_app, serve_graph
 from runtime.workers import Runner, ThreadWorker
 
@@ -31,7 +32,7 @@ nodes:
       more: {node: add, text: $text, other: $other}
   saved:   {node: write_words, words: $grown.text, path: $output}
 """
-gate = threading.Event()
+gate, at_gate = threading.Event(), threading.Event()
 
 
 def a_graph(text: str = GRAPH):
@@ -55,6 +56,7 @@ def a_graph(text: str = GRAPH):
         if text == "break":
             raise RuntimeError("broken")
         if text.startswith("wait"):
+            at_gate.set()
             gate.wait(20)
         return text + other
 
@@ -196,9 +198,10 @@ def test_an_unknown_graph_or_run_is_not_found(client):
 
 def test_a_full_queue_says_so_and_what_waits_can_be_cancelled(client, queue):
     gate.clear()
+    at_gate.clear()
     later = {"prefer": "respond-async"}
     running = ask(client, words="wait", headers=later).json()["id"]
-    until(client, running, "running")
+    assert at_gate.wait(20)
     waiting = [ask(client, words=f"{n}", headers=later).json()["id"] for n in range(2)]
     refused = ask(client, words="too many")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
@@ -270,6 +273,12 @@ def test_with_a_token_only_its_bearer_may_call(queue):
         assert client.get("/openapi.json", headers=wrong).status_code == 401
         right = {"authorization": "Bearer secret"}
         assert client.get("/openapi.json", headers=right).status_code == 200
+
+
+def test_two_graphs_of_one_name_are_refused(capsys):
+    assert main(["serve", "emoji", "seed=1", "emoji", "seed=2"]) == 2
+    said = "two graphs are called 'emoji', and would have one endpoint\n  help: rename a file"
+    assert said in capsys.readouterr().err
 
 
 def test_an_input_that_names_a_file_must_be_fixed_or_uploaded():

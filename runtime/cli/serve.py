@@ -92,6 +92,11 @@ def _graphs(words: list[str]) -> list[tuple[Graph, dict[str, Any]]]:
         else:
             groups[-1].append(word)
     graphs = [(load(name), settings) for name, *settings in groups]
+    names = [graph.name for graph, _ in graphs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise wrong(
+            f"two graphs are called '{twice}', and would have one endpoint", "rename a file"
+        )
     return [(graph, parse_inputs(graph, settings)) for graph, settings in graphs]
 
 

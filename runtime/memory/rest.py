@@ -40,7 +40,7 @@ BRINGING = (BRING.name, BRING_BY_LAYER.name)
 
 def is_brought(block: Block) -> bool:
     """Tell whether a block makes a copy of a model for another block."""
-    return isinstance(block, Call) and block.node.name in BRINGING
+    return isinstance(block, Call) and block.node in (BRING, BRING_BY_LAYER)
 
 
 def is_model(annotation: Any, within: frozenset[type] = frozenset()) -> bool:

@@ -167,6 +167,10 @@ def test_every_name_has_one_line() -> None:
             {"scheduler": "ddim", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
             "prediction_type 'epsilon' cannot start from pure noise",
         ),
+        (  # on 1000 timesteps 1000 steps and a spare one repeat a level
+            {"scheduler": "deis", "timestep_spacing": "linspace", "steps": 1000},
+            "DEISMultistepScheduler has no finite table for these settings and 1000 steps",
+        ),
         (
             {"scheduler": "flow_euler"},
             r"do not describe noise levels in the same terms \(beta_schedule and shift\)",

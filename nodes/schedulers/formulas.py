@@ -109,7 +109,8 @@ def follow(grid: Grid, rules: Sequence[Rule]) -> Solver:
 def integrate(nodes: Sequence[float], moments: Sequence[float]) -> list[float]:
     """Weigh values at the nodes so that their polynomial is integrated, given those of u^k."""
     powers = torch.tensor(nodes, dtype=torch.float64) ** torch.arange(len(nodes))[:, None]
-    return torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()
+    # Where nodes repeat there is no solution: it is not finite, which `make_table` tells.
+    return torch.linalg.solve_ex(powers, torch.tensor(moments, dtype=torch.float64)).result.tolist()
 
 
 def adams_bashforth(nodes: Sequence[float]) -> list[float]:

@@ -139,11 +139,16 @@ def scheduler_step(
 
     A network that learnt the variance predicts twice the channels. Raises ValueError for others.
     """
-    channels, predicted = state.sample.shape[1], prediction.shape[1]
+    if prediction.shape != state.sample.shape:
+        _expect_fitting(prediction, state.sample)
+    return State(*advance(step.row, state.sample, prediction, noise, state.memory))
+
+
+def _expect_fitting(prediction: Prediction, sample: Latents) -> None:
+    channels, predicted = sample.shape[1], prediction.shape[1]
     if predicted not in (channels, 2 * channels):
         raise ValueError(f"`prediction` has {predicted} channels, the sample of `state` {channels}")
-    expect_same_size(prediction=prediction, state=state.sample)
-    return State(*advance(step.row, state.sample, prediction, noise, state.memory))
+    expect_same_size(prediction=prediction, state=sample)
 
 
 @node

@@ -64,8 +64,7 @@ def call_together(
         values = [function(**_of_one_call(arguments, differing, number)) for number in calls]
     else:
         value = function(**_of_all_calls(arguments, differing, len(names), pictures))
-        cuts = [slice(number * pictures, (number + 1) * pictures) for number in calls]
-        values = [_map(itemgetter(cut), value) for cut in cuts]
+        values = _apart(value, len(names))
     return dict(zip(names, values, strict=True))
 
 
@@ -104,6 +103,17 @@ def _of_all_calls(
         name: _map(side_by_side if name in differing else repeated, value)
         for name, value in arguments.items()
     }
+
+
+def _apart(value: Any, calls: int) -> Sequence[Any]:
+    """Give the value of each call from that of all."""
+    if isinstance(value, Tensor):
+        return value.chunk(calls)
+    if not isinstance(value, tuple):
+        return [value] * calls
+    whole = cast("tuple[Any, ...]", value)
+    parts = [_apart(part, calls) for part in whole]
+    return [_like(whole, [part[number] for part in parts]) for number in range(calls)]
 
 
 def _pictures(arguments: dict[str, Any], differing: Collection[str]) -> int | None:

@@ -29,6 +29,7 @@ def counted(graph: Graph, monkeypatch: pytest.MonkeyPatch, **inputs: object) -> 
     """Run a graph, and count what it computes."""
     # PyTorch's counter knows neither oneDNN's own operators nor the CPU's fused attention.
     monkeypatch.setattr("nodes.models.packed.can_pack", lambda _: False)
+    monkeypatch.setattr("nodes.models.quantized.can_multiply_bytes", lambda: False)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         outputs = Session(device="cpu", dtype="float32")(graph, **inputs)
     return counter.get_total_flops(), outputs

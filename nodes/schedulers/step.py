@@ -12,7 +12,9 @@ class Update(NamedTuple):
     `gives` says where the next sample and memory are, among the columns and the sums behind them.
     """
 
-    sums: tuple[tuple[int, Tensor], ...]  # of which columns, with weights (S, 1, 1, 1, 1)
+    sums: tuple[
+        tuple[int, Tensor], ...
+    ]  # of which columns, with weights (S, 1, 1, 1, 1), () if S = 1
     gives: tuple[int, ...]  # (1+K,)
 
 
@@ -77,12 +79,14 @@ def _like(sample: Tensor, other: Tensor) -> Tensor:
 
 
 def _weighted_sums(columns: tuple[Tensor, ...], update: Update) -> tuple[Tensor, ...]:
-    sums: Tensor | None = None  # S B C H W
+    sums: Tensor | None = None  # S B C H W, and B C H W if S = 1
     for place, weights in update.sums:
         # No matrix product: no TF32, and the same bits for every batch size.
         column = columns[place]
         sums = weights * column if sums is None else sums.addcmul_(weights, column)
-    return () if sums is None else sums.unbind()
+    if sums is None:
+        return ()
+    return sums.unbind() if sums.ndim > columns[0].ndim else (sums,)
 
 
 def _clip(clean: Tensor, clipping: Clipping) -> Tensor:

@@ -69,6 +69,8 @@ def _without_zeros(update: Tensor, cast: Tensor) -> list[Update]:
     for number, output in enumerate(summed):
         gives[output] = update.shape[2] + number
     weights = cast[:, summed].permute(0, 2, 1)[..., None, None, None, None]  # N 4+K S 1 1 1 1
+    if len(summed) == 1:
+        weights = weights.flatten(2)[..., 0]  # N 4+K
     return [
         Update(tuple((place, matrix[place]) for place in places), tuple(gives))
         for matrix in weights.unbind()

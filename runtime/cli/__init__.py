@@ -1,6 +1,7 @@
 """The command `run-graph`: the one place that brings the nodes and the runtime together."""
 
 import argparse
+import gc
 import json
 import sys
 from importlib import import_module
@@ -91,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_intermixed_args(words[1:] if name in VERBS else words)
     try:
         prepare(given)
+        if not gc.isenabled():  # what was imported stays: garbage is in what the run makes
+            gc.freeze()
+            gc.enable()
         return verb.run(given)
     except GraphError as error:
         if getattr(given, "json", False):
@@ -127,5 +131,6 @@ def _usage() -> str:
 
 
 def command() -> None:
-    """Be the console script."""
+    """Be the console script; no garbage is looked for before all is imported."""
+    gc.disable()
     sys.exit(main())

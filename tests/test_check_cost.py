@@ -95,8 +95,8 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(
     )
     name = "picture/denoise/cond+uncond"
     assert finding.help == (
-        f"tried: {name}: models rest until a block uses them, 0.0193 GB → 0.0163 GB; "
-        f"{name}: models layer by layer, 0.0163 GB → 0.00439 GB; "
+        f"tried: {name}: models rest until a block uses them, 0.0193 GB → 0.0161 GB; "
+        f"{name}: models layer by layer, 0.0161 GB → 0.00439 GB; "
         f"{name}: one picture at a time, 0.00439 GB → 0.00407 GB; --dtype bfloat16 halves it"
     )
 

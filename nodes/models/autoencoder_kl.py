@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """Look at the picture as a whole, and give the moments."""
-        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x)), inplace=True))
 
 
 class Decoder(nn.Module):
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         """Go up to the size of the picture: what sees no further than a few latents."""
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(F.silu(self.conv_norm_out(x), inplace=True))
 
 
 def _middle(config: AutoencoderKLConfig) -> MidBlock:

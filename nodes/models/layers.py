@@ -113,11 +113,12 @@ class ResnetBlock2D(nn.Module):
         self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if shortcut else None
 
     def forward(self, x: Tensor, time: Tensor | None = None, size: Size = None) -> Tensor:
-        hidden = F.silu(self.norm1(x))
+        hidden = F.silu(self.norm1(x), inplace=True)
         if self.resample is not None:
             x, hidden = self.resample(x, size), self.resample(hidden, size)
-        hidden = self._normalised(self.conv1(hidden), time)
-        hidden = self.conv2(F.silu(hidden))
+        hidden = self.conv1(hidden)  # by itself, so that what it was made of goes
+        hidden = self._normalised(hidden, time)
+        hidden = self.conv2(F.silu(hidden, inplace=True))
         x = hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
         return x if self.divisor == 1 else x / self.divisor
 

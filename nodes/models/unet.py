@@ -241,7 +241,7 @@ class UNet(UNetEncoder):
                 x = block(x, skips, time, text)
             below = x
         x = self.up_blocks[-1](below, skips, time, text)
-        return self.conv_out(F.silu(self.conv_norm_out(x))), below
+        return self.conv_out(F.silu(self.conv_norm_out(x), inplace=True)), below
 
 
 def _kind(block_type: str, kinds: Kinds, path: str) -> LevelKind:

@@ -216,5 +216,5 @@ class UNet2DModel(UNet):
         picture = None
         for block in self.up_blocks:
             x, picture = block(x, skips, time, picture)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x), inplace=True))
         return x if picture is None else x + picture

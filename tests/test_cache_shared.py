@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -82,11 +83,6 @@ def test_processes_share_a_bounded_folder(tmp_path):
 
 
 def held(folder: Path) -> int:
-    """Count the bytes of all values in a folder."""
-    sizes = 0
-    for file in folder.glob("??/*"):
-        try:
-            sizes += file.stat().st_size
-        except FileNotFoundError:
-            continue
-    return sizes
+    """Count the bytes of all values in a folder, while nobody writes or deletes one."""
+    with FileLock(folder / "lock"):
+        return sum(file.stat().st_size for file in folder.glob("??/*"))

@@ -16,6 +16,8 @@ from nodes.kinds import SchedulerConfig
 from nodes.schedule import schedule, split_after
 from runtime import Session
 
+pytestmark = pytest.mark.slow  # whole runs
+
 PROMPT = "two strawberries on a blue background"
 WIDTH, HEIGHT = 64, 48
 

@@ -19,6 +19,8 @@ from runtime import Session
 from runtime.check import check_shapes
 from tests.published_configs import UNETS, reduced
 
+pytestmark = pytest.mark.slow  # whole runs
+
 PROMPT = "two strawberries on a blue background"
 CPU, SIDE, SEEN, WIDE = torch.device("cpu"), 32, 48, 20
 

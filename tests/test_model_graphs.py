@@ -13,6 +13,8 @@ from graph import load
 from runtime import Session
 from tests.published_configs import UNETS, reduced
 
+pytestmark = pytest.mark.slow  # whole runs
+
 EMOJI = Path(nodes.__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
 PROMPT = "two strawberries on a blue background"
 ALPHAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -18,6 +18,8 @@ import nodes
 from graph import load
 from runtime import Session
 
+pytestmark = pytest.mark.slow  # whole runs
+
 PROMPT = "two strawberries on a blue background"
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,

@@ -18,6 +18,8 @@ import nodes
 from graph import load, node_type
 from runtime import Session
 
+pytestmark = pytest.mark.slow  # whole runs
+
 EMOJI = Path(__file__).parent.parent / "graphs" / "checkpoints" / "emoji-64"
 PROMPT = "two strawberries on a blue background"
 SWAPS = {

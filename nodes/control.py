@@ -8,7 +8,8 @@ from pydantic import Field
 
 from graph import node
 
-from .denoise import fitting_text, for_each
+from .denoise import conditions_for, fitting_text
+from .fitting import expect_counts
 from .kinds import (
     AdapterFeatures,
     Control,
@@ -23,7 +24,7 @@ from .kinds import (
     Timestep,
 )
 from .load import Digest, Model, build_network, find_part, part_files
-from .models import Conditions, ControlNetModel, Residuals, T2IAdapter
+from .models import ControlNetModel, Residuals, T2IAdapter
 
 Strength = Annotated[float, Field(description="1 = as trained, 0 = nothing")]
 Guess = Annotated[bool, Field(description="draw what the picture shows, whatever the prompt says")]
@@ -82,17 +83,14 @@ def controlnet(
             f"`image` is {image.shape[-1]}×{image.shape[-2]}, and the sample needs a picture of "
             f"{wanted[1]}×{wanted[0]}"
         )
+    expect_counts(sample, image=image, text=text, pooled_text=pooled_text, size=size)
     inputs = sample.to(next(model.parameters()))
-    told = Conditions(
-        pooled_text=None if pooled_text is None else for_each(pooled_text, inputs, "pooled texts"),
-        size=None if size is None else for_each(size, inputs, "sizes"),
-    )
     found = model(
         inputs,
         timestep.to(inputs.device),
-        fitting_text(model.config, text, inputs).to(inputs),
-        for_each(image, inputs, "pictures").to(inputs),
-        told,
+        fitting_text(model.config, text).to(inputs),
+        image.to(inputs),
+        conditions_for(inputs, pooled_text=pooled_text, size=size),
     )
     found = _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
     skips = tuple(skip.to(sample.device) for skip in found.skips)

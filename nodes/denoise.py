@@ -10,6 +10,7 @@ from graph import node
 
 from .fitting import (
     expect_channels,
+    expect_counts,
     expect_own_control,
     expect_own_features,
     expect_own_picture,
@@ -35,6 +36,7 @@ from .models import (
     Residuals,
     UNet,
     UNet2DConditionModel,
+    for_all,
     sinusoid,
 )
 
@@ -58,10 +60,14 @@ def unet(
     """Predict the noise in a sample, in the network's precision; the result is float32.
 
     It is made where the network is, and given back where the sample is. Which of the conditions a
-    network is told, its config says; one text, size or label serves all pictures. Raises
-    ValueError for one that is missing, surplus or of another width.
+    network is told, its config says; one text, size or label serves all pictures, and one sample
+    all texts. Raises ValueError for one that is missing, surplus or of another width.
     """
     expect_channels(model, sample)
+    expect_counts(
+        sample, text=text, pooled_text=pooled_text, size=size, class_label=class_label,
+        image_prompt=image_prompt,
+    )  # fmt: skip
     inputs = sample.to(next(model.parameters()))
     timestep = timestep.to(inputs.device)
     if not isinstance(model, UNet2DConditionModel):
@@ -76,9 +82,12 @@ def unet(
                 f"this network is told nothing but the time and, if it has classes, a class: "
                 f"leave out {', '.join(surplus)}"
             )
-        label = None if class_label is None else for_each(class_label, inputs, "class labels")
+        label = conditions_for(inputs, class_label=class_label).class_label
         return model(inputs, timestep, label).to(sample.device, torch.float32)
-    told = _conditions(model, inputs, pooled_text, size, class_label, guidance_scale)
+    told = conditions_for(
+        inputs, pooled_text=pooled_text, size=size, class_label=class_label,
+        guidance=_guidance(model, inputs, guidance_scale),
+    )  # fmt: skip
     fit = fitting(model, inputs, text, told, control, adapter, image_prompt)
     return model(inputs, timestep, *fit).to(sample.device, torch.float32)
 
@@ -101,9 +110,9 @@ def fitting(
     family.
     """
     if image_prompt is not None:
-        told = told._replace(picture=for_each(image_prompt, sample, "image prompts").to(sample))
+        told = told._replace(picture=image_prompt.to(sample))
     expect_own_picture(model, image_prompt)
-    text = fitting_text(model.config, text, sample).to(sample)
+    text = fitting_text(model.config, text).to(sample)
     if control is not None:
         expect_own_control(model, control)
         skips = tuple(skip.to(sample) for skip in control.skips)
@@ -113,8 +122,8 @@ def fitting(
     return text, told, control, features
 
 
-def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor) -> Tensor:
-    """Give a text for each picture of a sample; raises ValueError if the network cannot read it."""
+def fitting_text(config: ConditioningConfig, text: Tensor | None) -> Tensor:
+    """Give a text; raises ValueError if there is none or the network cannot read it."""
     if text is None:
         raise ValueError("this network is told a text: wire `text`")
     width = config.encoder_hid_dim or config.cross_attention_dim
@@ -124,40 +133,24 @@ def fitting_text(config: ConditioningConfig, text: Tensor | None, sample: Tensor
             f"`text` has {text_width(text.shape[-1])}: "
             "is the text encoder that of another checkpoint?"
         )
-    return for_each(text, sample, "texts")
+    return text
 
 
-def for_each(value: Tensor, sample: Tensor, what: str) -> Tensor:
-    """Repeat what is given once for all pictures of a sample, and put it where the sample is.
-
-    Raises ValueError for any other number.
-    """
-    count = len(sample)
-    if len(value) not in (1, count):
-        raise ValueError(f"there are {len(value)} {what} for {count} pictures")
-    return value.to(sample.device).expand(count, *value.shape[1:])
+def conditions_for(sample: Tensor, **told: Tensor | None) -> Conditions:
+    """Put conditions, given by their names, where a sample is."""
+    given = {name: value for name, value in told.items() if value is not None}
+    return Conditions(**{name: value.to(sample.device) for name, value in given.items()})
 
 
-def _conditions(
-    model: UNet2DConditionModel,
-    sample: Tensor,
-    pooled_text: Tensor | None,
-    size: Tensor | None,
-    class_label: Tensor | None,
-    guidance_scale: float | None,
-) -> Conditions:
-    guidance, width = None, model.config.time_cond_proj_dim
-    if guidance_scale is not None:
-        told = torch.full((len(sample),), 1000 * (guidance_scale - 1), device=sample.device)
-        # Latent consistency models (arXiv:2310.04378) embed the scale as if it were a timestep.
-        guidance = sinusoid(told, width or 2, cosine_first=False, shift=1)
-        guidance = guidance.to(sample)
-    return Conditions(
-        class_label=None if class_label is None else for_each(class_label, sample, "class labels"),
-        pooled_text=None if pooled_text is None else for_each(pooled_text, sample, "pooled texts"),
-        size=None if size is None else for_each(size, sample, "sizes"),
-        guidance=guidance,
-    )
+def _guidance(
+    model: UNet2DConditionModel, sample: Tensor, guidance_scale: float | None
+) -> Tensor | None:
+    if guidance_scale is None:
+        return None
+    told = torch.full((1,), 1000 * (guidance_scale - 1), device=sample.device)
+    # Latent consistency models (arXiv:2310.04378) embed the scale as if it were a timestep.
+    width = model.config.time_cond_proj_dim or 2
+    return sinusoid(told, width, cosine_first=False, shift=1).to(sample)
 
 
 @node
@@ -167,7 +160,8 @@ def add_channels(sample: Latents, channels: Latents) -> Latents:
     Channels that are given once serve all pictures.
     """
     expect_same_size(sample=sample, channels=channels)
-    return torch.cat((sample, for_each(channels, sample, "channels").to(sample)), dim=1)
+    expect_counts(sample, channel=channels)
+    return torch.cat(for_all(sample, channels.to(sample)), dim=1)
 
 
 @node

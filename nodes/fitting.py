@@ -32,6 +32,20 @@ def expect_channels(model: UNet, sample: Tensor) -> None:
         raise ValueError(f"this network reads {expected} channels{task} `sample` has {found}")
 
 
+def expect_counts(sample: Tensor, **told: Tensor | None) -> None:
+    """Raise ValueError where there is neither one of a thing for all pictures nor one for each.
+
+    One sample that is told several texts is as many pictures.
+    """
+    pictures = len(sample)
+    for name, value in told.items():
+        count = 1 if value is None else len(value)
+        if 1 < count != pictures > 1:
+            what = name.replace("_", " ")
+            raise ValueError(f"there are {count} {what}s for {pictures} pictures")
+        pictures = max(pictures, count)
+
+
 def expect_same_size(**pictures: Tensor) -> None:
     """Raise ValueError where pictures, each given by the name of its port, differ in H or W."""
     sizes = {name: each.shape[-2:] for name, each in pictures.items()}

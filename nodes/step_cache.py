@@ -8,7 +8,8 @@ from torch import Tensor
 
 from graph import Kind, node
 
-from .denoise import expect_channels, fitting, for_each
+from .denoise import conditions_for, fitting
+from .fitting import expect_channels, expect_counts
 from .kinds import (
     AdapterFeatures,
     Control,
@@ -21,7 +22,7 @@ from .kinds import (
     TextEmbedding,
     Timestep,
 )
-from .models import Conditions, UNet, UNet2DConditionModel
+from .models import UNet, UNet2DConditionModel
 
 DeepFeatures = Annotated[Tensor, Kind("deep features", "B C H W")]
 """What comes up to a UNet's outermost level from all levels below it."""
@@ -58,11 +59,9 @@ def cached_unet(
     if not isinstance(model, UNet2DConditionModel):
         raise ValueError("`model` is told no text, and only networks that are can be cached")
     expect_channels(model, sample)
+    expect_counts(sample, text=text, pooled_text=pooled_text, size=size, image_prompt=image_prompt)
     inputs = sample.to(next(model.parameters()))
-    conditions = Conditions(
-        pooled_text=None if pooled_text is None else for_each(pooled_text, inputs, "pooled texts"),
-        size=None if size is None else for_each(size, inputs, "sizes"),
-    )
+    conditions = conditions_for(inputs, pooled_text=pooled_text, size=size)
     told = fitting(model, inputs, text, conditions, control, adapter, image_prompt)
     prediction, deep = model.forward_with_deep(
         inputs, timestep.to(inputs.device), *told, deep=None if refresh else deep

@@ -14,7 +14,7 @@ from .ip_adapter import (
     text_attentions,
     with_picture,
 )
-from .layers import sinusoid
+from .layers import for_all, sinusoid
 from .packed import pack, packable
 from .perturbed import with_balance, with_own_pixels, without_blocks
 from .quantized import Precision, is_quantized, with_eight_bits
@@ -45,6 +45,7 @@ __all__ = [
     "UNet2DConditionModel",
     "UNet2DModel",
     "Weighted",
+    "for_all",
     "image_projection",
     "is_quantized",
     "pack",

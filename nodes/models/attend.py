@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .layers import for_all
 from .opaque import opaque
 
 # How many scores of one head are held at once: a quarter of a megabyte of bfloat16 stays in cache.
@@ -13,9 +14,11 @@ SCORES_AT_ONCE = 2**17
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Mix values (B, heads, M, width) by how well keys fit queries (B, heads, N, width).
 
+    A batch of one serves all pictures of the others.
     PyTorch's fused kernel everywhere, except in bfloat16 on a CPU, where plain multiplications
     over as many queries as fit the cache are about twice as fast (docs/performance.md).
     """
+    queries, keys, values = for_all(queries, keys, values)
     needs_gradient = torch.is_grad_enabled() and queries.requires_grad
     if queries.device.type != "cpu" or queries.dtype != torch.bfloat16 or needs_gradient:
         return F.scaled_dot_product_attention(queries, keys, values)

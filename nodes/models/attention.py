@@ -129,5 +129,5 @@ class Transformer2DModel(nn.Module):
         for block in self.transformer_blocks:
             pixels = block(pixels, text)
         pixels = self.proj_out(pixels) if self.linear else pixels
-        pixels = pixels.transpose(1, 2).reshape(x.shape)  # B C H W
+        pixels = pixels.transpose(1, 2).reshape(-1, *x.shape[1:])  # B C H W
         return x + (pixels if self.linear else self.proj_out(pixels))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Transformer2DModel
-from .layers import TimestepEmbedding, sinusoid
+from .layers import TimestepEmbedding, for_all, sinusoid
 from .unet import EncoderConfig, Middle, Place
 
 Depths = tuple[int | tuple[int, ...], ...]
@@ -158,7 +158,7 @@ def embed_conditions(network: Conditioned, time: Tensor, conditions: Conditions)
         numbers = sinusoid(
             size.flatten(), width, cosine_first=config.flip_sin_to_cos, shift=config.freq_shift
         )
-        told = torch.cat((pooled, numbers.reshape(len(size), -1)), dim=-1)
+        told = torch.cat(for_all(pooled, numbers.reshape(len(size), -1)), dim=-1)
         expected = config.projection_class_embeddings_input_dim
         if told.shape[-1] != expected:
             raise ValueError(

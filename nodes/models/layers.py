@@ -47,6 +47,12 @@ class TimestepEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
+def for_all(*parts: Tensor) -> list[Tensor]:
+    """Expand what serves all pictures, and so has a batch of one, to the batch of the others."""
+    count = max(map(len, parts))
+    return [part.expand(count, *part.shape[1:]) for part in parts]
+
+
 def group_norm(groups: int | None, width: int, eps: float) -> nn.GroupNorm:
     """Normalise in groups; without a number, of four channels each but at most 32."""
     return nn.GroupNorm(min(width // 4, 32) if groups is None else groups, width, eps)

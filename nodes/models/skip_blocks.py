@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -70,7 +69,7 @@ class SkipUpBlock(UpBlock):
     ) -> tuple[Tensor, Tensor | None]:
         """Give the larger map, and the picture drawn so far, of this level's size."""
         for resnet in self.resnets:
-            x = resnet(torch.cat((x, skips.pop()), dim=1), time)
+            x = resnet(self.join(x, skips.pop()), time)
         x = self.attentions[0](x) if self.attentions else x
         if picture is not None:
             height, width = x.shape[-2:]

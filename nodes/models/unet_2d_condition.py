@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .conditioning import ConditioningConfig, Conditions, Depths, embed_conditions, make_embeddings
 from .config import read_config
-from .layers import TimestepEmbedding
+from .layers import TimestepEmbedding, for_all
 from .unet import TEXT_KINDS, Place, Residuals, UNet, UNetConfig
 
 
@@ -100,5 +100,5 @@ class UNet2DConditionModel(UNet):
         time = embed_conditions(self, time, conditions)
         text = text if self.encoder_hid_proj is None else self.encoder_hid_proj(text)
         if conditions.picture is not None:
-            text = torch.cat((text, conditions.picture), dim=1)
+            text = torch.cat(for_all(text, conditions.picture), dim=1)
         return self.predict(sample, time, text, control, adapter, deep)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .layers import ResnetBlock2D
+from .layers import ResnetBlock2D, for_all
 
 MakeResnet = Callable[[int, int], ResnetBlock2D]
 MakeAttention = Callable[[int], nn.Module]
@@ -73,7 +73,7 @@ class MidBlock(nn.Module):
 
 def join(x: Tensor, skip: Tensor) -> Tensor:
     """Put the features of the way down behind those of the way up."""
-    return torch.cat((x, skip), dim=1)
+    return torch.cat(for_all(x, skip), dim=1)
 
 
 class UpBlock(nn.Module):

@@ -84,11 +84,14 @@ class Schedule:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Step:
-        row = self.rows[index]
-        return Step(row.timestep, row)
+        return _told(self.rows[index])
 
     def __iter__(self) -> Iterator[Step]:
-        return (self[index] for index in range(len(self)))
+        return map(_told, self.rows)
+
+
+def _told(row: Row) -> Step:
+    return Step(row.timestep, row)
 
 
 class State(NamedTuple):

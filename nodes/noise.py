@@ -55,8 +55,7 @@ class FreshNoise:
 
     def draw(self, generators: list[torch.Generator]) -> Tensor:
         """Draw the next noise of every image: (B, C, H, W)."""
-        shape = (1, *self.shape)
-        parts = [torch.randn(shape, generator=generator) for generator in generators]
+        parts = [torch.randn(1, *self.shape, generator=generator) for generator in generators]
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).to(self.device)
 
     def _generators(self) -> list[torch.Generator]:

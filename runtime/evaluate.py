@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from graph import (
     Block,
@@ -36,7 +36,7 @@ from .events import (
     NodeStarted,
     StepFinished,
 )
-from .values import common_length, field_of, last_uses_of, names_in, supplied
+from .values import common_length, last_uses_of, names_in, supplied
 
 Slots = list[Any]
 """What each name holds, by the name's number; None where nobody needs it yet, or any more."""
@@ -45,14 +45,8 @@ Run = Callable[[Slots], None]
 Keep = Callable[[Block, Any], None]
 
 
-class Left(NamedTuple):
-    """What a step of a loop leaves behind: the carries, what is collected, whether to stop."""
-
-    carried: list[Any]
-    collected: list[Any]
-    stop: Any
-
-
+Left = tuple[list[Any], list[Any], Any]
+"""What a step of a loop leaves behind: the carries, what is collected, whether to stop."""
 Step = Callable[[Slots], Left]
 
 
@@ -104,6 +98,11 @@ class _Compiler:
 
     def number(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers))
+
+    def side_by_side(self, names: Iterable[str]) -> slice:
+        """Number the variables of a loop in a row, so that a step writes them all at once."""
+        numbers = [self.number(name) for name in names]
+        return slice(numbers[0], numbers[-1] + 1) if numbers else slice(0)
 
     def blocks(
         self,
@@ -201,49 +200,40 @@ class _Compiler:
     def loop(self, loop: Loop, at_start: set[str], checkpoint: Checkpoint | None) -> Run:
         """Run a loop; the names of `at_start` are needed no more once it has begun."""
         sequences = {key: self.read(value) for key, value in loop.sequences.items()}
-        items = [self.number(loop.variable(key)) for key in loop.sequences]
+        items = self.side_by_side(loop.variable(key) for key in loop.sequences)
+        states = self.side_by_side(loop.variable(key) for key in loop.carry)
         starts = [self.read(carry.start) for carry in loop.carry.values()]
-        states = [self.number(loop.variable(key)) for key in loop.carry]
         step = self.step(loop)
         if self.record:
-            step = self.recorded(loop, step, [*items, *states])
+            step = self.recorded(loop, step)
         let_go, listen, number = self.letting_go(at_start), self.listen, self.number(loop.name)
 
         def run(slots: Slots) -> None:
             walked = {key: read(slots) for key, read in sequences.items()}
             steps = common_length(loop, walked)
-            for state, read in zip(states, starts, strict=True):
-                slots[state] = read(slots)
+            slots[states] = [read(slots) for read in starts]
             let_go(slots)
             collected: dict[str, list[Any]] = {key: [] for key in loop.collect}
             if listen:
                 listen(LoopStarted(loop, steps))
             begin, done = time.perf_counter(), 0
             if checkpoint and (reached := checkpoint.resume(loop)):
-                done = reached.done
-                for state, value in zip(states, reached.carried, strict=True):
-                    slots[state] = value
+                done, slots[states] = reached.done, reached.carried
                 collected = dict(zip(loop.collect, reached.collected, strict=True))
             for row in islice(zip(*walked.values(), strict=True), done, None):
-                for item, value in zip(items, row, strict=True):
-                    slots[item] = value
-                left = step(slots)
-                for state, value in zip(states, left.carried, strict=True):
-                    slots[state] = value
-                for values, value in zip(collected.values(), left.collected, strict=True):
-                    values.append(value)
+                slots[items] = row
+                slots[states], made, stop = step(slots)
+                for key, value in zip(collected, made, strict=True):
+                    collected[key].append(value)
                 done += 1
-                if checkpoint and not left.stop:
-                    carried = [slots[state] for state in states]
-                    checkpoint.step(loop, Reached(done, carried, [*collected.values()]))
+                if checkpoint and not stop:
+                    checkpoint.step(loop, Reached(done, slots[states], [*collected.values()]))
                 if listen:
                     listen(StepFinished(loop, done - 1, steps))
-                if left.stop:
+                if stop:
                     break
-            carried = zip(loop.carry, states, strict=True)
-            slots[number] = {key: slots[state] for key, state in carried} | collected
-            for variable in (*items, *states):
-                slots[variable] = None
+            slots[number] = dict(zip(loop.carry, slots[states], strict=True)) | collected
+            slots[items], slots[states] = [None] * len(loop.sequences), [None] * len(loop.carry)
             if listen:
                 listen(LoopFinished(loop, done, time.perf_counter() - begin))
 
@@ -263,23 +253,22 @@ class _Compiler:
         def step(slots: Slots) -> Left:
             for run in runs:
                 run(slots)
-            left = Left(
-                [read(slots) for read in carried], [read(slots) for read in collected], stop(slots)
-            )
+            left = [read(slots) for read in carried], [read(slots) for read in collected], stop(slots)
             let_go(slots)
             return left
 
         return step
 
-    def recorded(self, loop: Loop, plain: Step, variables: list[int]) -> Step:
+    def recorded(self, loop: Loop, plain: Step) -> Step:
         """Run a loop's body by a recording of it, and plainly once that turns out not to do."""
         reason = _why_not(loop)
         if reason or self.record is None:
             self.refuse(loop, reason)
             return plain
         quiet = _Compiler(self.machine, None, None, self.numbers).step(loop)
+        variables = [loop.variable(key) for key in (*loop.sequences, *loop.carry)]
         outside = sorted(names_in(_inside(loop)) - _made_in(loop))
-        given = [*variables, *(self.number(name) for name in outside)]
+        given = [self.number(name) for name in (*variables, *outside)]
 
         def work(values: list[Any]) -> list[Any]:
             slots: Slots = [None] * len(self.numbers)
@@ -293,7 +282,8 @@ class _Compiler:
             nonlocal captured
             if captured:
                 try:
-                    return Left(*captured([slots[number] for number in given]), stop=False)
+                    carried, collected = captured([slots[number] for number in given])
+                    return carried, collected, False
                 except NotCaptured as error:
                     captured = None
                     self.refuse(loop, str(error))
@@ -313,12 +303,11 @@ def _keeping(keep: Keep, block: Block, number: int) -> Run:
 def _reading(number: int, fields: tuple[str, ...]) -> Read:
     if not fields:
         return itemgetter(number)
-    first, rest = fields[0], fields[1:]
 
     def read(slots: Slots) -> Any:
-        value = field_of(slots[number], first)
-        for name in rest:
-            value = field_of(value, name)
+        value = slots[number]
+        for name in fields:
+            value = value[name] if type(value) is dict else getattr(value, name)
         return value
 
     return read

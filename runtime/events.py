@@ -1,14 +1,12 @@
 """What a run tells: plain values, handed to whoever listens."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph import Call, Loop
 
 
-@dataclass(frozen=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """A run begins, on this device and in this precision of the networks, chosen for a reason."""
 
     graph: str
@@ -17,8 +15,7 @@ class RunStarted:
     why: str
 
 
-@dataclass(frozen=True)
-class MemorySpared:
+class MemorySpared(NamedTuple):
     """A call is made otherwise, so that the run holds less: by this measure, for this reason."""
 
     call: str
@@ -29,31 +26,27 @@ class MemorySpared:
         return f"{self.call}: {self.measure}, {self.why}"
 
 
-@dataclass(frozen=True)
-class NetworkCompiled:
+class NetworkCompiled(NamedTuple):
     """The blocks of a network, so many of each class, are compiled when they are first called."""
 
     name: str
     blocks: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class CompileRefused:
+class CompileRefused(NamedTuple):
     """What has this name, a network or a whole run, is not compiled, for this reason."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True)
-class NodeStarted:
+class NodeStarted(NamedTuple):
     """A node is about to be called."""
 
     call: Call
 
 
-@dataclass(frozen=True)
-class NodeFinished:
+class NodeFinished(NamedTuple):
     """A node gave its value."""
 
     call: Call
@@ -61,16 +54,14 @@ class NodeFinished:
     value: Any
 
 
-@dataclass(frozen=True)
-class LoopStarted:
+class LoopStarted(NamedTuple):
     """A loop begins to walk its sequences."""
 
     loop: Loop
     steps: int
 
 
-@dataclass(frozen=True)
-class StepFinished:
+class StepFinished(NamedTuple):
     """One step of a loop is done; `index` counts from zero."""
 
     loop: Loop
@@ -78,16 +69,14 @@ class StepFinished:
     steps: int
 
 
-@dataclass(frozen=True)
-class CaptureRefused:
+class CaptureRefused(NamedTuple):
     """A loop's body is run node by node, not as a recording, for this reason."""
 
     loop: Loop
     reason: str
 
 
-@dataclass(frozen=True)
-class LoopFinished:
+class LoopFinished(NamedTuple):
     """A loop has its value, after this many steps."""
 
     loop: Loop
@@ -95,8 +84,7 @@ class LoopFinished:
     seconds: float
 
 
-@dataclass(frozen=True)
-class RunFinished:
+class RunFinished(NamedTuple):
     """A run has all its outputs."""
 
     seconds: float

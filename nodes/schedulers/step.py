@@ -52,16 +52,16 @@ def step(
     the channels; memory: K of the sample's shape, zeros at the start. The arithmetic runs in the
     sample's type, which should be float32. `noise` may be None on a row that draws none.
     """
-    channels, prediction = sample.shape[1], _like(sample, prediction)
-    fresh = None if noise is None else _like(sample, noise)
-    if prediction.shape[1] > channels:
-        prediction, variance = prediction.split(channels, dim=1)
-        if row.log_range is not None and fresh is not None:
-            fresh = fresh * torch.exp((variance + 1) / 2 * row.log_range)
+    if prediction.dtype != sample.dtype:  # `to` takes a microsecond even with nothing to do
+        prediction = prediction.to(sample.dtype)
+    if prediction.shape[1] > sample.shape[1]:
+        prediction, variance = prediction.chunk(2, dim=1)
+        if row.log_range is not None and noise is not None:
+            noise = noise * torch.exp((variance + 1) / 2 * row.log_range)
     clean = estimate_clean(row, sample, prediction) if row.clipping else sample
     # What a row does not use has no weight in it, so anything may stand there.
-    columns = (sample, prediction, clean, sample if fresh is None else fresh, *memory)
-    parts = (*columns, *_weighted_sums(columns, row.update))
+    parts = [sample, prediction, clean, sample if noise is None else noise, *memory]
+    parts += _weighted_sums(parts, row.update)
     moved, *remembered = [parts[place] for place in row.update.gives]
     return moved, tuple(remembered)
 
@@ -73,19 +73,14 @@ def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
     return clean if row.clipping is None else _clip(clean, row.clipping)
 
 
-def _like(sample: Tensor, other: Tensor) -> Tensor:
-    # `to` takes a microsecond even where there is nothing to do.
-    return other if other.dtype == sample.dtype else other.to(sample.dtype)
-
-
-def _weighted_sums(columns: tuple[Tensor, ...], update: Update) -> tuple[Tensor, ...]:
-    sums: Tensor | None = None  # S B C H W, and B C H W if S = 1
-    for place, weights in update.sums:
-        # No matrix product: no TF32, and the same bits for every batch size.
-        column = columns[place]
-        sums = weights * column if sums is None else sums.addcmul_(weights, column)
-    if sums is None:
+def _weighted_sums(columns: list[Tensor], update: Update) -> tuple[Tensor, ...]:
+    if not update.sums:
         return ()
+    # No matrix product: no TF32, and the same bits for every batch size.
+    (place, weights), *others = update.sums
+    sums = weights * columns[place]  # S B C H W, and B C H W if S = 1
+    for place, weights in others:
+        sums.addcmul_(weights, columns[place])
     return sums.unbind() if sums.ndim > columns[0].ndim else (sums,)
 
 

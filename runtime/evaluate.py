@@ -253,7 +253,11 @@ class _Compiler:
         def step(slots: Slots) -> Left:
             for run in runs:
                 run(slots)
-            left = [read(slots) for read in carried], [read(slots) for read in collected], stop(slots)
+            left = (
+                [read(slots) for read in carried],
+                [read(slots) for read in collected],
+                stop(slots),
+            )
             let_go(slots)
             return left
 

@@ -36,7 +36,7 @@ from .events import (
     NodeStarted,
     StepFinished,
 )
-from .values import common_length, last_uses_of, names_in, supplied
+from .values import common_length, field_of, last_uses_of, names_in, supplied
 
 Slots = list[Any]
 """What each name holds, by the name's number; None where nobody needs it yet, or any more."""
@@ -229,7 +229,7 @@ class _Compiler:
                 if checkpoint and not stop:
                     checkpoint.step(loop, Reached(done, slots[states], [*collected.values()]))
                 if listen:
-                    listen(StepFinished(loop, done - 1, steps))
+                    listen(StepFinished(loop, done, steps))
                 if stop:
                     break
             slots[number] = dict(zip(loop.carry, slots[states], strict=True)) | collected
@@ -311,7 +311,7 @@ def _reading(number: int, fields: tuple[str, ...]) -> Read:
     def read(slots: Slots) -> Any:
         value = slots[number]
         for name in fields:
-            value = value[name] if type(value) is dict else getattr(value, name)
+            value = field_of(value, name)
         return value
 
     return read

@@ -62,10 +62,10 @@ class LoopStarted(NamedTuple):
 
 
 class StepFinished(NamedTuple):
-    """One step of a loop is done; `index` counts from zero."""
+    """A step of a loop is done, so that so many are."""
 
     loop: Loop
-    index: int
+    done: int
     steps: int
 
 

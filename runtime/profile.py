@@ -60,7 +60,7 @@ class Profile:
                 call = event.call
                 self._end("node", call.name, call.node.name, now, brief(event.value))
             case StepFinished():
-                self._end("step", f"step {event.index + 1} of {event.steps}", "", now)
+                self._end("step", f"step {event.done} of {event.steps}", "", now)
                 self._begun.append(_now())
             case LoopFinished():
                 self._begun.pop()

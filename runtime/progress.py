@@ -72,16 +72,15 @@ class Progress:
 
     def _step(self, event: StepFinished) -> None:
         now = time.perf_counter()
-        if now - self.drawn >= PAUSE or event.index + 1 == event.steps:
+        if now - self.drawn >= PAUSE or event.done == event.steps:
             self.drawn = now
             self._passing(self._bar(event))
 
     def _bar(self, event: StepFinished) -> str:
-        done = event.index + 1
-        full = WIDTH * done // event.steps
-        left = (time.perf_counter() - self.begin) / done * (event.steps - done)
+        full = WIDTH * event.done // event.steps
+        left = (time.perf_counter() - self.begin) / event.done * (event.steps - event.done)
         bar = "█" * full + "░" * (WIDTH - full)
-        return f"{event.loop.name} {bar} {done}/{event.steps}, {left:.0f} s left"
+        return f"{event.loop.name} {bar} {event.done}/{event.steps}, {left:.0f} s left"
 
     def _passing(self, text: str) -> None:
         """Show a line that the next one replaces; nothing where lines stay."""

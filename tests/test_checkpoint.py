@@ -30,7 +30,7 @@ class Ended(Exception):
 
 def end_after(step):
     def listen(event):
-        if isinstance(event, StepFinished) and event.index + 1 == step:
+        if isinstance(event, StepFinished) and event.done == step:
             raise Ended
 
     return listen
@@ -73,10 +73,10 @@ def test_a_resumed_run_makes_the_rest_alone(here):
             load("ddpm"), **RUN
         )
     steps = []
-    listen = lambda event: steps.append(event.index) if isinstance(event, StepFinished) else None  # noqa: E731
+    listen = lambda event: steps.append(event.done) if isinstance(event, StepFinished) else None  # noqa: E731
     again = Checkpoint(Path("a.checkpoint"), 2, resuming=True)
     Session("cpu", "float32", listen, cache=None, checkpoint=again)(load("ddpm"), **RUN)
-    assert steps == [4, 5]
+    assert steps == [5, 6]
 
 
 OWN = """
@@ -147,7 +147,7 @@ def test_a_second_loop_goes_on_after_the_first_has_run_anew(here):
     def session(loop, step, resuming):
         def listen(event):
             if isinstance(event, StepFinished):
-                ended.append((event.loop.name, event.index))
+                ended.append((event.loop.name, event.done))
             if isinstance(event, StepFinished) and ended[-1] == (loop, step):
                 raise Ended
 
@@ -155,13 +155,13 @@ def test_a_second_loop_goes_on_after_the_first_has_run_anew(here):
         return Session("cpu", "float32", listen, cache=None, checkpoint=checkpoint)
 
     loops = "composed/denoise", "finished/denoise"
-    for loop, step, resuming in ((loops[1], 0, False), (loops[0], 0, True), (loops[0], 1, True)):
+    for loop, step, resuming in ((loops[1], 1, False), (loops[0], 1, True), (loops[0], 2, True)):
         with pytest.raises(Ended):
             session(loop, step, resuming)(load("two-models"), **run)
         assert read_texts(file)["loop"] == loops[1]
     ended.clear()
     resumed = session("", 0, True)(load("two-models"), **run)["image"]
-    assert ended == [(loops[0], 0), (loops[0], 1), (loops[1], 1)]
+    assert ended == [(loops[0], 1), (loops[0], 2), (loops[1], 2)]
     assert torch.equal(resumed, Session("cpu", "float32")(load("two-models"), **run)["image"])
 
 

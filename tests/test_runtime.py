@@ -207,13 +207,13 @@ def test_a_listener_can_end_a_run_between_steps():
 
     def listen(event):
         if isinstance(event, StepFinished):
-            seen.append(event.index)
-            if event.index == 1:
+            seen.append(event.done)
+            if event.done == 2:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Session("cpu", "float32", listen)(load_text(LOOP, "graph.yaml", registry))
-    assert seen == [0, 1]
+    assert seen == [1, 2]
 
 
 def test_inputs_are_checked_before_anything_runs():

@@ -90,6 +90,6 @@ class _Interrupt:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StepFinished):
-            self.where = f" after step {event.index + 1} of {event.steps} of '{event.loop.name}'"
+            self.where = f" after step {event.done} of {event.steps} of '{event.loop.name}'"
         if self.asked and isinstance(event, NodeStarted | StepFinished):
             raise KeyboardInterrupt

@@ -102,7 +102,7 @@ def _failure(id: str, seconds: float, error: Exception) -> Outcome:
 def _listening(line: Line, ids: set[str]) -> Listen:
     def listen(event: Event) -> None:
         if isinstance(event, StepFinished):
-            line.tell(Progress(event.index + 1, event.steps))
+            line.tell(Progress(event.done, event.steps))
         if isinstance(event, NodeStarted | StepFinished) and ids <= line.cancelled():
             raise _Cancelled
 

@@ -57,7 +57,7 @@ def a_graph(text: str = GRAPH):
             raise RuntimeError("broken")
         if text.startswith("wait"):
             at_gate.set()
-            gate.wait(20)
+            gate.wait(120)
         return text + other
 
     @registry.node(effect=True)
@@ -75,7 +75,7 @@ def a_queue(graph, room: int, batch: int = 1) -> Queue:
 
 
 def wait_for(reached) -> None:
-    for _ in range(400):
+    for _ in range(6000):
         if reached():
             return
         time.sleep(0.02)
@@ -107,7 +107,7 @@ def ask(client, headers=None, **inputs):
 
 
 def until(client, run: str, *status: str) -> dict:
-    for _ in range(400):
+    for _ in range(6000):
         told = client.get(f"/runs/{run}").json()
         if told["status"] in status:
             return told
@@ -201,7 +201,7 @@ def test_a_full_queue_says_so_and_what_waits_can_be_cancelled(client, queue):
     at_gate.clear()
     later = {"prefer": "respond-async"}
     running = ask(client, words="wait", headers=later).json()["id"]
-    assert at_gate.wait(20)
+    assert at_gate.wait(120)
     waiting = [ask(client, words=f"{n}", headers=later).json()["id"] for n in range(2)]
     refused = ask(client, words="too many")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")

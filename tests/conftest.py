@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would starve its workers beside other tests
 
 import pytest
 import torch

@@ -185,6 +185,9 @@ def fewest(wanted, known):
     return run
 
 
+FEW = settings(max_examples=20, deadline=None, derandomize=True)
+
+
 @pytest.fixture(scope="module")
 def part(tmp_path_factory):
     file = tmp_path_factory.mktemp("part") / "part.yaml"
@@ -193,11 +196,26 @@ def part(tmp_path_factory):
 
 
 @pytest.mark.parametrize("processes", [False, True], ids=["a session", "a folder"])
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(FEW)
 @given(versions=histories())
 def test_after_any_edits_the_result_is_a_fresh_one_and_the_fewest_nodes_ran(
     part, processes, versions
 ):
+    compared(part, processes, versions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [False, True], ids=["a session", "a folder"])
+@settings(FEW, max_examples=40)
+@given(versions=histories())
+def test_after_many_edits_the_result_is_a_fresh_one_and_the_fewest_nodes_ran(
+    part, processes, versions
+):
+    compared(part, processes, versions)
+
+
+def compared(part, processes, versions):
+    """Run each version of a graph with what is remembered, and with nothing."""
     with tempfile.TemporaryDirectory() as folder:
         remembering, known = Watched(Cache(10**6), PASSES), set()
         for blocks, number in versions:

@@ -81,6 +81,7 @@ def test_peak_memory_is_weights_and_the_largest_tensors_together() -> None:
     )
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_fit_are_refused_before_they_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -61,7 +61,7 @@ BOUNDED = settings(
 )
 
 
-@settings(BOUNDED, max_examples=20, derandomize=True)
+@settings(BOUNDED, max_examples=10, derandomize=True)
 @given(data=st.data())
 def test_a_mistake_is_told_or_harmless(
     data: st.DataObject, few: tuple[Path, dict[str, Data]], monkeypatch: pytest.MonkeyPatch

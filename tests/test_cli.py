@@ -199,6 +199,7 @@ def test_a_machine_that_is_not_there_is_wrong_usage(option, capsys):
     assert option[1] in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_between_two_steps(tmp_path):
     output = tmp_path / "never.png"
     command = [sys.executable, "-u", "-m", "runtime.cli", "emoji", "steps=1000", f"output={output}"]

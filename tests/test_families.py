@@ -34,6 +34,7 @@ def shapes(network: nn.Module) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in network.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "ours", "config"), FULL)
 def test_the_weights_have_the_oracles_names_and_shapes(theirs, ours, config):
     with torch.device("meta"):

@@ -151,6 +151,7 @@ def test_the_call_that_needs_most_is_spared_first() -> None:
     assert (caught.value.call, caught.value.need) == ("denoise/cond", 5)
 
 
+@pytest.mark.slow
 def test_a_picture_in_tiles_is_replayed_in_tiles(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

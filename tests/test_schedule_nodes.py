@@ -83,8 +83,12 @@ def run(tmp_path: Path, tiny_ddpm: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "scheduler", ["unipc", "dpmpp_2m_sde", "heun", "ddpm", "pndm", "sa_solver"]
-)
+    "scheduler",
+    [
+        "unipc", "dpmpp_2m_sde",
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("heun", "ddpm", "pndm", "sa_solver")),
+    ],
+)  # fmt: skip
 def test_a_split_run_is_the_whole_one_and_checked(
     run: Any, tmp_path: Path, tiny_ddpm: Path, scheduler: str
 ) -> None:

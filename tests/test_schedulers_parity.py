@@ -177,7 +177,7 @@ def combinations(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield steps, dict(zip(choice, values, strict=True))
 
 
-@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [47, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_loops_agree(name: str, every: int, record_property: Callable[[str, object], None]) -> None:
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:

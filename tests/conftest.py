@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would starve its workers beside other tests
+# Ray gives its workers a niceness of 15, and a busy machine then gives them next to nothing.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112, the name is Ray's
 
 import pytest
 import torch

@@ -78,15 +78,18 @@ def test_a_network_without_weights_is_left_alone():
     assert type(pack(network)[0]) is nn.Linear
 
 
-@pytest.mark.parametrize("keys", [77, 600])
-def test_attention_in_chunks_is_attention(keys, relative):
-    assert keys * 600 > SCORES_AT_ONCE or keys == 77  # several chunks, and one
+@pytest.mark.parametrize(
+    ("keys", "heads", "rows"), [(77, 6, 600), (600, 2, 600), (640, 2, 600), (1760, 1, 595)]
+)
+def test_attention_in_chunks_is_attention(keys, heads, rows, relative):
+    assert min(SCORES_AT_ONCE // keys, 600) == rows
+    assert min(SCORES_AT_ONCE // (keys * rows), 6) == heads
     parts = [torch.randn(2, length, 3, 40).transpose(1, 2) for length in (600, keys, keys)]
     expected = F.scaled_dot_product_attention(*parts)
     rounded = [part.bfloat16() for part in parts]
     fused = relative(F.scaled_dot_product_attention(*rounded).float(), expected)
-    # The fused kernel keeps the scores in float32; these are rounded, too.
-    assert relative(attend(*rounded).float(), expected) <= 2.5 * fused
+    # The fused kernel keeps scores in float32; these are rounded, and so are the keys once scaled.
+    assert relative(attend(*rounded).float(), expected) <= 3 * fused
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

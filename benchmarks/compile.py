@@ -1,20 +1,25 @@
-"""What compiling brings to Stable Diffusion 1's UNet on this CPU, ours beside diffusers.
+"""What compiling brings to Stable Diffusion 1's UNet on this CPU, ours beside its peers.
 
     python -m benchmarks.compile [--layers 2] [--size 256] [--threads 1] [--rounds 9] [CASE ...]
 
 Full width, bfloat16, random weights, both halves of guidance in one call; `--layers 1` is a UNet of
-half the depth. Every case has two processes, which share a folder of compiled code that is empty at
-first. In each it takes turns with our network as it comes, uncompiled, so that cases compare by
-their ratios to that. Prints processor seconds of the first two calls, with those of the processes
-that compile, one at a time; then the median of a call, by the clock where there are several
-threads; the ratios; and the largest difference from the uncompiled call, of its largest value.
-Needs the extra `dev` and a C++ compiler.
+half the depth. Each case has a process of its own, where it takes turns with our network as it
+comes, uncompiled, so that cases compare by their ratios to that; what finds compiled code in a
+folder has a second one. Prints seconds until the network was made and had predicted twice, and the
+median of a call: processor time, that of processes that compile included, and by the clock. Then
+the ratio to ours, of processor time (of several threads by the clock), with its spread; the
+relative error against float32, root mean square; the share of what matrices are multiplied at; and
+how much more memory the process holds after two calls. Needs the extra `dev` and a C++ compiler.
 
-Cases: ours (`--compile`), diffusers (not compiled), diffusers-compiled (torch.compile's defaults),
-diffusers-frozen (with inductor's freezing, which packs weights; no cache keeps its result).
+Cases: ours (as it comes: how alike two of the same are), ours-compiled (`--compile`), diffusers
+(not compiled), diffusers-compiled (torch.compile's defaults), diffusers-frozen (with inductor's
+freezing, which packs weights; nothing keeps its result); if it is named, openvino (OpenVINO's
+bfloat16 on diffusers' network as converted; `pip install openvino`, it is no dependency of ours).
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -24,42 +29,41 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-CASES = ("ours", "diffusers", "diffusers-compiled", "diffusers-frozen")
+CASES = ("ours", "ours-compiled", "diffusers", "diffusers-compiled", "diffusers-frozen")
+KEPT = ("ours-compiled", "diffusers-compiled", "openvino")  # a second process finds something
+FIGURES = {
+    "first": "ready, s", "first by clock": "by the clock", "call": "a call, s",
+    "call by clock": "by the clock", "ratio": "of ours", "lowest": "lowest", "highest": "highest",
+    "error": "error", "share": "share", "held": "GB",
+}  # fmt: skip
+Predict = Callable[..., Any]
 
 
-def make(case: str, layers: int) -> tuple[Any, Callable[..., Any]]:
-    """Give our network as it comes, and that of a case with the same weights."""
+def our_network(unet: Any, config: dict[str, Any]) -> Any:
+    """Give our network as it comes, with the weights of another."""
     import torch
 
+    from benchmarks.unet import with_weights_of
     from nodes.models import UNet2DConditionModel, pack
 
-    config = {
-        "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": layers,
-        "block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": 8,
-        "cross_attention_dim": 768,
-        "down_block_types": (*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
-    }  # fmt: skip
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    plain = UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
-    if case == "ours":
-        torch.set_default_dtype(torch.float32)
-        return pack(plain), compiled(plain)
+    with torch.device("meta"):
+        network = UNet2DConditionModel.from_config(config)
+    return pack(with_weights_of(unet, network, torch.bfloat16))
+
+
+def their_network(unet: Any, config: dict[str, Any], precision: str) -> Any:
+    """Give diffusers' network with the weights of ours."""
     import diffusers
+    import torch
 
-    theirs = diffusers.UNet2DConditionModel(**config).eval().requires_grad_(False)
-    theirs.load_state_dict(plain.state_dict())
-    torch.set_default_dtype(torch.float32)
-    if case != "diffusers":
-        theirs = torch.compile(theirs, options={"freezing": case == "diffusers-frozen"})
+    from benchmarks.unet import with_weights_of
 
-    def predict(sample: Any, timestep: Any, text: Any) -> Any:
-        return theirs(sample, timestep, encoder_hidden_states=text, return_dict=False)[0]
-
-    return pack(plain), predict
+    with torch.device("meta"):
+        network = diffusers.UNet2DConditionModel(**config)
+    return with_weights_of(unet, network, getattr(torch, precision))
 
 
 def compiled(network: Any) -> Any:
@@ -76,6 +80,58 @@ def compiled(network: Any) -> Any:
     return Compiler(lambda event: print(event, file=sys.stderr))(call)(network)
 
 
+def by_openvino(make: Callable[[], Any], inputs: Any, given: argparse.Namespace) -> Predict:
+    """Convert a network to a file, or find it converted, and give OpenVINO's bfloat16 of it."""
+    import torch
+
+    try:
+        import openvino
+    except ImportError:
+        sys.exit("the case openvino needs `pip install openvino`, which is no dependency of ours")
+    file = Path(given.folder) / "unet.xml"
+    if not file.exists():
+        shapes = [list(it.shape) for it in inputs]
+        model = openvino.convert_model(make(), example_input=inputs, input=shapes)
+        openvino.save_model(model, file, compress_to_fp16=False)
+        del model
+        gc.collect()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": given.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }  # fmt: skip
+    network = openvino.Core().compile_model(file, "CPU", settings)
+    layers = [it.get_rt_info() for it in network.get_runtime_model().get_ops()]
+    products = [
+        it for it in layers if it["layerType"].astype(str) in ("Convolution", "FullyConnected")
+    ]
+    halved = sum(it["runtimePrecision"].astype(str) == "bf16" for it in products)
+    print(f"openvino: {halved} of {len(products)} products in bf16", file=sys.stderr)
+
+    def predict(*inputs: Any) -> Any:
+        return torch.from_numpy(network([it.float().numpy() for it in inputs])[0])
+
+    return predict
+
+
+def make(case: str, unet: Any, config: dict[str, Any], inputs: Any, given: Any) -> Predict:
+    """Give what predicts in a case, with the weights of a network in float32."""
+    import torch
+
+    if case.startswith("ours"):
+        network = our_network(unet, config)
+        return compiled(network) if case == "ours-compiled" else network
+    if case == "openvino":
+        return by_openvino(lambda: their_network(unet, config, "float32"), inputs, given)
+    network = their_network(unet, config, "bfloat16")
+    if case != "diffusers":
+        network = torch.compile(network, options={"freezing": case == "diffusers-frozen"})
+
+    def predict(sample: Any, timestep: Any, text: Any) -> Any:
+        return network(sample, timestep, encoder_hidden_states=text, return_dict=False)[0]
+
+    return predict
+
+
 def processor_time() -> float:
     """Give the processor seconds of this process and of those that it waited for."""
     others = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,30 +142,41 @@ def child(case: str, given: argparse.Namespace) -> None:
     """Call the networks in turn and print what it took."""
     import torch
 
+    from benchmarks.sd15_cpu import ceiling
+    from benchmarks.unet import CONFIG, error_of, held, inputs, operations, random_unet
+
     torch.set_num_threads(given.threads)
-    now = time.process_time if given.threads == 1 else time.perf_counter
-    plain, predict = make(case, given.layers)
-    side = given.size // 8
-    shapes: tuple[tuple[int, ...], ...] = ((2, 4, side, side), (), (2, 77, 768))
-    sample, noise_level, text = (torch.randn(shape) for shape in shapes)
-    inputs = (sample.bfloat16(), 1000 * noise_level.abs(), text.bfloat16())
-    with torch.no_grad():
-        plain(*inputs)
-        expected, begin, clock = plain(*inputs).float(), processor_time(), time.perf_counter()
-        predict(*inputs)
-        difference = (predict(*inputs).float() - expected).abs().max() / expected.abs().max()
-        first, clock = processor_time() - begin, time.perf_counter() - clock
-        times: dict[str, list[float]] = {"plain": [], "case": []}
-        for _ in range(given.rounds):
-            for name, network in (("plain", plain), ("case", predict)):
-                begin = now()
-                network(*inputs)
-                times[name].append(now() - begin)
-    ratios = [one / other for one, other in zip(times["case"], times["plain"], strict=True)]
+    torch.set_grad_enabled(False)
+    config = CONFIG | {"layers_per_block": given.layers}
+    unet, exact = random_unet(config), inputs(given.size)
+    true, some = unet(*exact), (exact[0].bfloat16(), exact[1], exact[2].bfloat16())
+    before, begin, clock = held(), processor_time(), time.perf_counter()
+    predict = make(case, unet, config, exact, given)
+    predict(*some)
+    error = error_of(predict(*some), true)
+    first, first_clock = processor_time() - begin, time.perf_counter() - clock
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    memory = held() - before
+    networks = {"plain": our_network(unet, config), case: predict}
+    networks["plain"](*some)
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    by_clock: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(given.rounds):
+        for name, network in networks.items():
+            begin, clock = time.process_time(), time.perf_counter()
+            network(*some)
+            seconds[name].append(time.process_time() - begin)
+            by_clock[name].append(time.perf_counter() - clock)
+    counts = seconds if given.threads == 1 else by_clock
+    ratios = [one / other for one, other in zip(counts[case], counts["plain"], strict=True)]
+    call = statistics.median(seconds[case])
     found = {
-        "first": first, "clock": clock, "call": statistics.median(times["case"]),
+        "first": first, "first by clock": first_clock, "call": call,
+        "call by clock": statistics.median(by_clock[case]),
         "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
-        "difference": difference.item(),
+        "error": error, "held": memory / 1e9,
+        "share": operations(config, given.size) / call / ceiling("bfloat16"),
     }  # fmt: skip
     print(json.dumps(found))
 
@@ -123,32 +190,26 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--child")
+    parser.add_argument("--folder")
     given = parser.parse_args()
     if given.child:
         child(given.child, given)
         return
-    print(f"{'':<26}first two calls, s  (by the clock)  a call, s  of ours uncompiled  differs by")
+    print(f"{'':<28}" + "".join(f"{words:>14}" for words in FIGURES.values()), flush=True)
     for case in given.cases:
         with tempfile.TemporaryDirectory(prefix="compiled-") as folder:
-            for process in ("first", "second")[: 1 if case == "diffusers" else 2]:
+            for process in ("first", "second") if case in KEPT else ("only",):
                 found = run(case, given, folder)
-                print(row(f"{case}, {process}", found), flush=True)
-
-
-def row(name: str, found: dict[str, float]) -> str:
-    """Write a row of the table."""
-    spread = f"({found['lowest']:.3f} to {found['highest']:.3f})"
-    return (
-        f"{name:<26}{found['first']:18.1f}{found['clock']:16.1f}{found['call']:11.3f}"
-        f"{found['ratio']:20.3f} {spread}{found['difference']:10.4f}"
-    )
+                cells = "".join(f"{found[figure]:14.3f}" for figure in FIGURES)
+                print(f"{f'{case}, {process}':<28}{cells}", flush=True)
 
 
 def run(case: str, given: argparse.Namespace, folder: str) -> dict[str, float]:
-    """Run a case in a process of its own, whose compiled code lies in a folder."""
+    """Run a case in a process of its own, which keeps what it compiles in a folder."""
     words = [f"--{name}={getattr(given, name)}" for name in ("layers", "size", "threads", "rounds")]
+    words += [f"--child={case}", f"--folder={folder}"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compile", f"--child={case}", *words],
+        [sys.executable, "-m", "benchmarks.compile", *words],
         env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": folder, "TORCHINDUCTOR_COMPILE_THREADS": "1"},
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip

@@ -1,15 +1,17 @@
 """What `--memory` holds a full-width Stable Diffusion 1.5 to, and what that costs, on this CPU.
 
-    python -m benchmarks.memory FOLDER [--size 256] [--steps 2] [SIZE ...]
+    python -m benchmarks.memory FOLDER [--size 256] [--steps 2] [--rounds 2] [SIZE ...]
 
-Writes random weights to FOLDER if it is empty. Each run is a process of its own: one without a
-limit, then one for each SIZE, as 2GB. Prints what was foreseen, what the process held at most above
-what it held before, its processor seconds, and the measures.
+Writes random weights to FOLDER if it is empty. Every run is a process of its own; one without a
+limit takes turns with one for each SIZE, as 2GB. Prints what was foreseen; what the process held at
+most above what it held before; processor seconds, medians with their spread, and the ratio to
+those without a limit; and the measures.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,17 +22,13 @@ from typing import Any
 from benchmarks.loading import write
 
 SIZES = ("2GB", "1.5GB", "1GB", "500MB")
-
-
-def held() -> int:
-    """Give the bytes that this process holds, but for pages of files."""
-    with open("/proc/self/status") as file:
-        return next(1024 * int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+UNLIMITED = "1TB"
 
 
 def draw(folder: str, size: int, steps: int, memory: str) -> dict[str, Any]:
     """Draw a picture and measure."""
     import nodes  # noqa: F401
+    from benchmarks.unet import held
     from graph import bind, load
     from runtime import Session
     from runtime.plan import make_plan
@@ -66,30 +64,42 @@ def draw(folder: str, size: int, steps: int, memory: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the sizes in turn and print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Let the sizes take turns and print a line for each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("sizes", nargs="*", default=SIZES)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--one", action="store_true")
     given = parser.parse_args()
     if given.one:
         print(json.dumps(draw(str(given.folder), given.size, given.steps, given.sizes[0])))
         return
-    if not given.folder.exists():
+    if not (given.folder / "model_index.json").exists():
         write(given.folder, "float32")
     # Freed memory goes back to the system at once, so that what is held can be seen.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    for memory in ("1TB", *given.sizes):
-        command = [sys.executable, "-m", "benchmarks.memory", str(given.folder), memory, "--one"]
-        command += ["--size", str(given.size), "--steps", str(given.steps)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        foreseen, most = (f"{found[name] / 1e9:.3g} GB" for name in ("foreseen", "held"))
-        measures = ", ".join(found["measures"]) or "none"
+    runs: dict[str, list[dict[str, Any]]] = {memory: [] for memory in (UNLIMITED, *given.sizes)}
+    for _ in range(given.rounds):
+        for memory, found in runs.items():
+            words = [str(given.folder), memory, "--one"]
+            words += ["--size", str(given.size), "--steps", str(given.steps)]
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", *words],
+                env=environment, stdout=subprocess.PIPE, text=True, check=True,
+            )  # fmt: skip
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    base = statistics.median(run["seconds"] for run in runs[UNLIMITED])
+    for memory, found in runs.items():
+        most = max(run["held"] for run in found) / 1e9
+        seconds = [run["seconds"] for run in found]
+        median, spread = statistics.median(seconds), f"{min(seconds):.1f} to {max(seconds):.1f}"
         print(
-            f"{memory:>6}: foreseen {foreseen}, held {most}, {found['seconds']:.1f} s; {measures}"
+            f"{'no limit' if memory == UNLIMITED else memory:>8}: "
+            f"foreseen {found[0]['foreseen'] / 1e9:.2f} GB, held {most:.2f} GB, "
+            f"{median:.1f} s ({spread}), {median / base:.2f}; "
+            f"{', '.join(found[0]['measures']) or 'no measures'}"
         )
 
 

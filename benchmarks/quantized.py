@@ -3,9 +3,10 @@
     python -m benchmarks.quantized [--size 256] [--rounds 3] [--pictures 48]
 
 Calls Stable Diffusion 1's UNet at full width, random weights, in bfloat16 on one thread, the ways
-taking turns: median processor seconds of a batch of two, the bytes of its weights, and the relative
-error (root mean square) against float32. Then `emoji-64` draws pictures: how far each way is from
-float32, root mean square of 255 levels, and how often it is right (tools/emoji/score.py).
+taking turns: median processor seconds of a batch of two, their ratio to bfloat16 with its spread,
+the bytes of its weights, and the relative error (root mean square) against float32. Then `emoji-64`
+draws pictures: how far each way is from float32, root mean square of 255 levels, and how often it
+is right (tools/emoji/score.py).
 """
 
 import argparse
@@ -14,26 +15,19 @@ import statistics
 import sys
 import tempfile
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import nodes
+from benchmarks.unet import CONFIG, error_of, inputs, random_unet
 from graph import load
-from nodes.models import UNet2DConditionModel, pack, with_eight_bits
+from nodes.models import pack, with_eight_bits
 from nodes.models.packed import Packed
 from runtime import Session
 from tools.emoji.pictures import SCENES, caption, is_held_out
 from tools.emoji.score import score
 
-CONFIG: dict[str, Any] = {
-    "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
-    "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
-}  # fmt: skip
 WAYS = (None, "int8", "float8")  # weights as they are, and in eight bits
 BATCH = 16
 
@@ -48,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
-    say("| weights | a call, s | weights, GB | relative error |")
+    say("| weights | a call, s | of bfloat16 | weights, GB | relative error |")
     for way, cells in calls(given.size, given.rounds).items():
         say(f"| {way or 'bfloat16'} | {cells} |")
     say("| precision | weights | rms of 255 | object | arrangement | background |")
@@ -58,26 +52,28 @@ def main() -> None:
 
 def calls(size: int, rounds: int) -> dict[str | None, str]:
     """Call the full-width UNet."""
-    torch.manual_seed(0)
-    plain = UNet2DConditionModel.from_config(CONFIG).requires_grad_(False).eval()
-    sample, text = torch.randn(2, 4, size // 8, size // 8), torch.randn(2, 77, 768)
-    true = plain(sample, torch.tensor(500), text)
-    plain = plain.bfloat16()
+    plain, exact = random_unet(CONFIG), inputs(size)
+    true, plain = plain(*exact), plain.bfloat16()
     networks = {way: with_eight_bits(plain, way) for way in WAYS if way} | {None: pack(plain)}
+    sample, noise_level, text = exact[0].bfloat16(), exact[1], exact[2].bfloat16()
     errors: dict[str | None, float] = {}
     seconds: dict[str | None, list[float]] = {way: [] for way in WAYS}
     for turn in range(rounds + 1):
         for way in WAYS:
             begin = time.process_time()
-            found = networks[way](sample.bfloat16(), torch.tensor(500), text.bfloat16()).float()
+            found = networks[way](sample, noise_level, text)
             if turn:  # the first call packs
                 seconds[way].append(time.process_time() - begin)
-            errors[way] = ((found - true).norm() / true.norm()).item()
-    return {
-        way: f"{statistics.median(seconds[way]):.2f} | {weight_bytes(networks[way]) / 1e9:.2f} | "
-        f"{errors[way]:.3f}"
-        for way in WAYS
-    }
+            errors[way] = error_of(found, true)
+    cells: dict[str | None, str] = {}
+    for way, taken in seconds.items():
+        ratios = [one / other for one, other in zip(taken, seconds[None], strict=True)]
+        cells[way] = (
+            f"{statistics.median(taken):.2f} | {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}) | {weight_bytes(networks[way]) / 1e9:.2f} | "
+            f"{errors[way]:.3f}"
+        )
+    return cells
 
 
 def weight_bytes(network: torch.nn.Module) -> int:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,23 @@ class Timed:
         """The median of the later runs."""
         return statistics.median(self.later)
 
+    def ratios(self, other: "Timed") -> tuple[float, float, float]:
+        """Give the median, lowest and highest ratio of a later run to the other's of its turn."""
+        found = [mine / its for mine, its in zip(self.later, other.later, strict=True)]
+        return statistics.median(found), min(found), max(found)
 
-def bench(graph: Graph, inputs: Mapping[str, Any], session: Session, runs: int) -> str:
+
+def bench(
+    graph: Graph,
+    inputs: Mapping[str, Any],
+    session: Session,
+    runs: int,
+    tell: Callable[[str], None],
+) -> str:
     """Time a graph as a session plans it, without any pass, and without each; give a table.
 
-    The kinds take turns, so that what else the machine does disturbs all of them.
+    The kinds take turns, so that what else the machine does disturbs all of them. A run before
+    those takes what a process does but once. `tell` is told which run begins.
     """
     kinds = {"planned": session.passes, "not planned": ()}
     kinds |= {
@@ -42,9 +54,12 @@ def bench(graph: Graph, inputs: Mapping[str, Any], session: Session, runs: int) 
         name: Session(str(session.device), session.precision, passes=passes, cache=None)
         for name, passes in kinds.items()
     }
+    tell("a run that is not counted")
+    Session(str(session.device), session.precision, passes=(), cache=None)(graph, **inputs)
     times: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(1 + runs):
+    for turn in range(1 + runs):
         for name, one in sessions.items():
+            tell(f"turn {turn + 1} of {1 + runs}: {name}")
             begin = time.perf_counter()
             one(graph, **inputs)
             times[name].append(time.perf_counter() - begin)
@@ -61,8 +76,9 @@ def _table(
     yield f"{graph.name}: {session.precision} on {session.device}, {len(planned.later)} runs each"
     yield f"{'':<16}  first s  later s  of planned"
     for one in (planned, *others):
-        ratio = one.median / planned.median
-        yield f"{one.name:<16} {one.first:8.3f} {one.median:8.3f} {ratio:11.2f}"
+        ratio, low, high = one.ratios(planned)
+        spread = f"{ratio:11.2f} ({low:.2f} to {high:.2f})"
+        yield f"{one.name:<16} {one.first:8.3f} {one.median:8.3f} {spread}"
     share = f"{flops / planned.median / rate:.0%} of what matrices are multiplied at here"
     yield f"{flops / 1e12:.3f} TFLOP a run, {flops / planned.median / 1e9:.0f} GFLOP/s: {share}"
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from runtime.bench import ceiling
+from runtime.bench import Timed, ceiling
 from runtime.cli import main
 from runtime.plan import PASSES
 
@@ -36,10 +36,15 @@ def test_the_command_times_a_graph_with_and_without_each_pass(tmp_path, monkeypa
     assert head.split() == ["first", "s", "later", "s", "of", "planned"]
     names = [row[:16].strip() for row in rows]
     assert names == ["planned", "not planned", *(f"without {name}" for name in PASSES)]
-    assert all(float(row.split()[-2]) >= 0 for row in rows)
-    assert rows[0].split()[-1] == "1.00"
+    assert all(float(row[16:25]) >= 0 for row in rows)
+    assert rows[0].endswith(" 1.00 (1.00 to 1.00)")
     assert last.startswith("0.000 TFLOP a run, ")
     assert last.endswith("% of what matrices are multiplied at here")
+
+
+def test_a_ratio_is_that_of_runs_in_turn_with_its_spread():
+    planned, other = Timed("planned", 9.0, [1.0, 2.0, 4.0]), Timed("other", 9.0, [2.0, 3.0, 4.0])
+    assert other.ratios(planned) == (1.5, 1.0, 2.0)
 
 
 def test_the_ceiling_is_a_rate():

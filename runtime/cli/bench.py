@@ -31,8 +31,14 @@ def run(given: argparse.Namespace) -> int:
     except ValueError as error:
         raise wrong(error) from error
     try:
-        print(bench(graph, inputs, session, given.runs))
+        print(bench(graph, inputs, session, given.runs, _tell))
     except RunError as error:
         print(error, file=sys.stderr)
         return FAILED
     return OK
+
+
+def _tell(words: str) -> None:
+    """Write over the line of a terminal what is being run; nothing into a file."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="\r", file=sys.stderr, flush=True)

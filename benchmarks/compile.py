@@ -12,9 +12,10 @@ relative error against float32, root mean square; the share of what matrices are
 how much more memory the process holds after two calls. Needs the extra `dev` and a C++ compiler.
 
 Cases: ours (as it comes: how alike two of the same are), ours-compiled (`--compile`), diffusers
-(not compiled), diffusers-compiled (torch.compile's defaults), diffusers-frozen (with inductor's
-freezing, which packs weights; nothing keeps its result); if it is named, openvino (OpenVINO's
-bfloat16 on diffusers' network as converted; `pip install openvino`, it is no dependency of ours).
+(not compiled), diffusers-compiled (torch.compile's defaults). If they are named: diffusers-frozen
+(with inductor's freezing, which packs weights; nothing keeps its result), openvino (OpenVINO's
+bfloat16 on diffusers' network as converted; `pip install openvino`, it is no dependency of ours),
+ours-packed (attention by PyTorch's fused kernel), ours-plain (nor are weights packed).
 """
 
 import argparse
@@ -32,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CASES = ("ours", "ours-compiled", "diffusers", "diffusers-compiled", "diffusers-frozen")
+CASES = ("ours", "ours-compiled", "diffusers", "diffusers-compiled")
 KEPT = ("ours-compiled", "diffusers-compiled", "openvino")  # a second process finds something
 FIGURES = {
     "first": "ready, s", "first by clock": "by the clock", "call": "a call, s",
@@ -43,15 +44,32 @@ Predict = Callable[..., Any]
 
 
 def our_network(unet: Any, config: dict[str, Any]) -> Any:
-    """Give our network as it comes, with the weights of another."""
+    """Give our network, its weights, those of another, not packed yet."""
     import torch
 
     from benchmarks.unet import with_weights_of
-    from nodes.models import UNet2DConditionModel, pack
+    from nodes.models import UNet2DConditionModel
 
     with torch.device("meta"):
         network = UNet2DConditionModel.from_config(config)
-    return pack(with_weights_of(unet, network, torch.bfloat16))
+    return with_weights_of(unet, network, torch.bfloat16)
+
+
+def with_fused_attention(network: Predict) -> Predict:
+    """Have a network take PyTorch's attention instead of that in chunks."""
+    import torch.nn.functional as F
+
+    from nodes.models import attend
+
+    def predict(*inputs: Any) -> Any:
+        chunked = attend.attend_in_chunks
+        attend.attend_in_chunks = F.scaled_dot_product_attention
+        try:
+            return network(*inputs)
+        finally:
+            attend.attend_in_chunks = chunked
+
+    return predict
 
 
 def their_network(unet: Any, config: dict[str, Any], precision: str) -> Any:
@@ -117,9 +135,14 @@ def make(case: str, unet: Any, config: dict[str, Any], inputs: Any, given: Any) 
     """Give what predicts in a case, with the weights of a network in float32."""
     import torch
 
+    from nodes.models import pack
+
+    if case == "ours-plain":
+        return with_fused_attention(our_network(unet, config))
     if case.startswith("ours"):
-        network = our_network(unet, config)
-        return compiled(network) if case == "ours-compiled" else network
+        network = pack(our_network(unet, config))
+        changed = {"ours-compiled": compiled, "ours-packed": with_fused_attention}
+        return changed[case](network) if case in changed else network
     if case == "openvino":
         return by_openvino(lambda: their_network(unet, config, "float32"), inputs, given)
     network = their_network(unet, config, "bfloat16")
@@ -144,6 +167,7 @@ def child(case: str, given: argparse.Namespace) -> None:
 
     from benchmarks.sd15_cpu import ceiling
     from benchmarks.unet import CONFIG, error_of, held, inputs, operations, random_unet
+    from nodes.models import pack
 
     torch.set_num_threads(given.threads)
     torch.set_grad_enabled(False)
@@ -158,7 +182,7 @@ def child(case: str, given: argparse.Namespace) -> None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     memory = held() - before
-    networks = {"plain": our_network(unet, config), case: predict}
+    networks = {"plain": pack(our_network(unet, config)), case: predict}
     networks["plain"](*some)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     by_clock: dict[str, list[float]] = {name: [] for name in networks}

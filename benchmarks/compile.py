@@ -35,6 +35,7 @@ from typing import Any
 
 CASES = ("ours", "ours-compiled", "diffusers", "diffusers-compiled")
 KEPT = ("ours-compiled", "diffusers-compiled", "openvino")  # a second process finds something
+NAMED = ("diffusers-frozen", "openvino", "ours-packed", "ours-plain")
 FIGURES = {
     "first": "ready, s", "first by clock": "by the clock", "call": "a call, s",
     "call by clock": "by the clock", "ratio": "of ours", "lowest": "lowest", "highest": "highest",
@@ -219,6 +220,8 @@ def main() -> None:
     if given.child:
         child(given.child, given)
         return
+    if unknown := set(given.cases) - {*CASES, *NAMED}:
+        parser.error(f"unknown cases: {', '.join(sorted(unknown))}")
     print(f"{'':<28}" + "".join(f"{words:>14}" for words in FIGURES.values()), flush=True)
     for case in given.cases:
         with tempfile.TemporaryDirectory(prefix="compiled-") as folder:

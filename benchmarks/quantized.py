@@ -3,7 +3,7 @@
     python -m benchmarks.quantized [--size 256] [--rounds 3] [--pictures 48]
 
 Calls Stable Diffusion 1's UNet at full width, random weights, in bfloat16 on one thread, the ways
-taking turns: median processor seconds of a batch of two, their ratio to bfloat16 with its spread,
+taking turns: median processor seconds of a guided call, their ratio to bfloat16 with its spread,
 the bytes of its weights, and the relative error (root mean square) against float32. Then `emoji-64`
 draws pictures: how far each way is from float32, root mean square of 255 levels, and how often it
 is right (tools/emoji/score.py).

@@ -32,20 +32,22 @@ def with_weights_of(unet: nn.Module, network: nn.Module, dtype: torch.dtype) -> 
 
 
 def inputs(size: int, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-    """Make what a call for both halves of guidance is given, in float32; the size is in pixels."""
+    """Make a sample, its noise level and the texts of both halves of guidance, in float32.
+
+    The size is in pixels.
+    """
     side = size // 8
-    sample, text = (
-        torch.randn(shape, device=device) for shape in ((2, 4, side, side), (2, 77, 768))
-    )
+    sample, text = (torch.randn(it, device=device) for it in ((1, 4, side, side), (2, 77, 768)))
     return sample, torch.tensor(500.0, device=device), text
 
 
 def operations(config: dict[str, Any], size: int) -> int:
-    """Count the floating-point operations of a call."""
+    """Count the floating-point operations of a call on a batch of two."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
+    sample, noise_level, text = inputs(size, "meta")
     with torch.no_grad(), FusedAttention(), Meter() as meter:
-        unet(*inputs(size, "meta"))
+        unet(sample.repeat(2, 1, 1, 1), noise_level, text)
     return meter.flops
 
 

@@ -39,7 +39,7 @@ def network(
     sample: Sample, time: float, text: Text | None = None, extra: Extra | None = None
 ) -> Sample:
     """Predict."""
-    told = 0 if text is None else text.expand(len(sample), -1).mean(dim=1, keepdim=True)
+    told = 0 if text is None else text.mean(dim=1, keepdim=True)
     return sample * time + told + sum(extra or ())
 
 

@@ -124,7 +124,7 @@ def _merge(twins: list[Call]) -> tuple[list[Call], dict[str, Value]]:
     names = tuple(call.name for call in twins)
     function = partial(call_together, first.node.function, names, frozenset(differing))
     parameters = {**first.node.parameters, "when": WHEN}
-    for port in differing:  # what is stacked has an axis more than its kind
+    for port in differing:  # what does not go together is no tensor
         parameters[port] = replace(parameters[port], annotation=Any)
     node = replace(
         first.node, function=function, parameters=parameters, batched=False, result=dict[str, Any]

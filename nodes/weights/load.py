@@ -28,7 +28,7 @@ def load_weights(
     """Give a network on the meta device its weights, in the precision that it has there.
 
     Each is converted and moved as it is read. Those named in `later` stay empty; what is given is
-    how to read each of them.
+    how to read each of them, as its file has it.
     Raises ValueError with every tensor that is missing, surplus, of another shape or of a kind
     that is no weight; nothing is read then.
     """
@@ -52,12 +52,14 @@ def load_weights(
     network.eval()
     readers: dict[str, Callable[[], Tensor]] = {}
     for name, tensor in stored.items():
-        read = _reader(tensor, expected[name], device)
+        empty = expected[name]
+        read = _reader(tensor, empty.shape)
         if name in later:
             readers[name] = read
         else:
             module, key = places[name]
-            setattr(module, key, nn.Parameter(read(), requires_grad=False))
+            weight = read().to(device, empty.dtype)
+            setattr(module, key, nn.Parameter(weight, requires_grad=False))
     return readers
 
 
@@ -70,15 +72,12 @@ def _places(network: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     }
 
 
-def _reader(tensor: StoredTensor, expected: Tensor, device: torch.device) -> Callable[[], Tensor]:
+def _reader(tensor: StoredTensor, shape: torch.Size) -> Callable[[], Tensor]:
     def read() -> Tensor:
-        mapped = tensor.read()
-        weight = mapped.reshape(expected.shape).to(device, expected.dtype)
-        if weight.data_ptr() != mapped.data_ptr():
-            tensor.release()
-        else:  # once it is packed, say, nothing lies there any more
-            finalize(mapped.untyped_storage(), tensor.release).atexit = False
-        return weight
+        mapped = tensor.read().reshape(shape)
+        # Once it is converted or packed, say, nothing lies there any more.
+        finalize(mapped.untyped_storage(), tensor.release).atexit = False
+        return mapped
 
     return read
 

@@ -27,10 +27,11 @@ pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneD
         (PackedConv2d, nn.Conv2d(6, 10, 3, padding=1), [(2, 6, 9, 7), (1, 6, 16, 16), (2, 6, 9, 7)]),
         (PackedConv2d, nn.Conv2d(6, 10, 3, stride=2), [(2, 6, 9, 9), (3, 6, 8, 8)]),
         (PackedConv2d, nn.Conv2d(6, 10, 1), [(2, 6, 5, 5)]),
+        (PackedConv2d, nn.Conv2d(6, 40, 3, groups=2), [(2, 6, 5, 5)]),
         (PackedLinear, nn.Linear(6, 10), [(2, 9, 6), (4, 6), (1, 6)]),
         (PackedLinear, nn.Linear(6, 10, bias=False), [(2, 9, 6)]),
     ],
-    ids=["conv", "strided", "pointwise", "linear", "no bias"],
+    ids=["conv", "strided", "pointwise", "groups", "linear", "no bias"],
 )  # fmt: skip
 def test_a_packed_layer_is_its_layer_at_every_shape(packed, layer, shapes, dtype, relative):
     layer = layer.to(dtype)
@@ -57,6 +58,41 @@ def test_a_packed_network_is_its_network(dtype, relative):
         network(sample, torch.tensor(7), text).float() for network in (packed, plain)
     )
     assert relative(found, expected) <= 5 * CLOSE[dtype]  # through some twenty layers
+
+
+def test_convolutions_lay_out_their_weights_in_memory_that_they_use_in_turn():
+    network = nn.Sequential(nn.Conv2d(8, 40, 3), nn.Conv2d(40, 40, 3), nn.Conv2d(40, 4, 3))
+    expected = [layer.weight.detach().clone() for layer in network]
+    x = torch.randn(1, 8, 9, 9)
+    with torch.inference_mode():
+        pack(network)[:2](x)
+    scratch = network[0].scratch
+    assert [it.numel() for it in scratch.values()] == [expected[1].numel()]
+    with torch.no_grad():
+        network[:2](torch.randn(1, 8, 7, 7))
+        network(x)
+    assert all(torch.equal(layer.weight, it) for layer, it in zip(network, expected, strict=True))
+    assert all(layer.scratch is scratch for layer in network)
+    # What the largest needed is not kept for the small ones.
+    assert [it.numel() for it in scratch.values()] == [expected[2].numel()]
+
+
+def test_two_threads_never_lay_out_in_the_same_memory(monkeypatch):
+    network = pack(nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(8, 16, 3)).requires_grad_(False))
+    expected = [layer.weight.clone() for layer in network]
+    interrupted, x = [], torch.randn(1, 8, 9, 9)
+
+    class Interrupted(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "_reorder_convolution_weight" in str(func) and not interrupted:
+                interrupted.append(func)
+                network[1](x)  # as another thread might
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Interrupted():
+        network[0](x)
+    assert interrupted
+    assert all(torch.equal(layer.weight, it) for layer, it in zip(network, expected, strict=True))
 
 
 def test_gradients_flow_through_a_packed_network():
@@ -154,5 +190,6 @@ def test_a_weight_stays_in_its_file_until_it_is_packed():
         network(x)
         assert torch.equal(copied(x), found)
     assert reads == ["0.bias", *["0.weight"] * 3]
+    assert torch.equal(network[0].weight, weights["0.weight"].bfloat16())
     expected = F.conv2d(x, weights["0.weight"].bfloat16(), weights["0.bias"].bfloat16())
     assert torch.allclose(found, expected, atol=0.05)

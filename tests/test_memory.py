@@ -14,6 +14,8 @@ from nodes.load import load_vae
 from nodes.metadata import read_record
 from runtime import MemorySpared, Session
 from runtime.cache.cache import Cache
+from runtime.cache.memory import Memory
+from runtime.cache.remember import FORGOTTEN
 from runtime.cli import main
 from runtime.memory.ladder import DoesNotFit, Saving, climb, with_savings
 from runtime.memory.room import parse_bytes
@@ -180,3 +182,29 @@ def test_what_is_kept_for_other_runs_is_within_what_a_plan_leaves(tmp_path: Path
         kept[memory] = session.cache.memory.bytes
     assert kept["50MB"] > 4 * 3 * 288 * 288  # the picture, and more
     assert kept["33.8MB"] < 300_000
+
+
+def test_weights_that_a_run_read_late_are_counted_by_the_next(tmp_path: Path) -> None:
+    session = Session("cpu", "float32", memory="50MB")
+    session(decoding(), output=str(tmp_path / "x.png"))
+    assert isinstance(session.cache, Cache)
+    memory = session.cache.memory
+    before = memory.bytes
+    memory.begin_run()
+    assert memory.bytes - before > 1_000_000  # the decoder's convolutions
+    memory.clear()
+    assert memory.bytes == 0
+
+
+def test_what_a_network_has_grown_to_makes_others_go() -> None:
+    memory, network, other = Memory(1000), torch.nn.Module(), torch.zeros(200)
+    network.weight = torch.empty(100, device="meta")
+    memory.put(b"other", other)
+    memory.put(b"network", network)
+    memory.put(b"its variant", [network])
+    assert memory.bytes == other.nbytes
+    network.weight = torch.zeros(100)
+    memory.begin_run()
+    assert memory.bytes == network.weight.nbytes
+    assert memory.get(b"network") is network
+    assert memory.get(b"other") is FORGOTTEN

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..tensors import tensors_of
+from ..tensors import leaves_of, tensors_of
 from .remember import FORGOTTEN
 
 log = logging.getLogger("run-graph")
@@ -36,7 +36,13 @@ class Memory:
         self._users: dict[int, int] = {}
 
     def begin_run(self) -> None:
-        """Let go of what the last runs did not use."""
+        """Let go of what the last runs did not use, and of what is beyond the limit by now."""
+        for key, kept in list(self._kept.items()):
+            if self._used[key] == self._run and _grows(kept.value):
+                self._count(kept.sizes, -1)
+                self._count(sizes := _sizes(kept.value), 1)
+                self._kept[key] = dataclasses.replace(kept, sizes=sizes)
+        self.keep_at_most(self.limit)
         self._run += 1
         while self._kept and self._used[next(iter(self._kept))] < self._run - RUNS:
             self._drop(next(iter(self._kept)))
@@ -58,15 +64,11 @@ class Memory:
         """Keep a value, unless it alone is too large."""
         if key in self._kept:
             self._drop(key)
-        kept = _Kept(
-            _with_own_containers(value), dict(map(_storage, tensors_of(value))), Versions(value)
-        )
+        kept = _Kept(_with_own_containers(value), _sizes(value), Versions(value))
         if not self.limit or sum(kept.sizes.values()) > self.limit:
             return
         self._kept[key], self._used[key] = kept, self._run
-        for storage, size in kept.sizes.items():
-            self._users[storage] = self._users.get(storage, 0) + 1
-            self.bytes += size if self._users[storage] == 1 else 0
+        self._count(kept.sizes, 1)
         self.keep_at_most(self.limit)
 
     def keep_at_most(self, limit: int) -> None:
@@ -82,11 +84,15 @@ class Memory:
 
     def _drop(self, key: bytes) -> None:
         del self._used[key]
-        for storage, size in self._kept.pop(key).sizes.items():
-            self._users[storage] -= 1
-            if not self._users[storage]:
-                del self._users[storage]
-                self.bytes -= size
+        self._count(self._kept.pop(key).sizes, -1)
+
+    def _count(self, sizes: dict[int, int], users: int) -> None:
+        """Count that so many values more, or fewer, hold these."""
+        for storage, size in sizes.items():
+            before = self._users.pop(storage, 0)
+            if before + users:
+                self._users[storage] = before + users
+            self.bytes += size * (bool(before + users) - bool(before))
 
 
 class Versions:
@@ -113,6 +119,16 @@ class _Kept:
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # pyright: ignore[reportPrivateUsage]
+
+
+def _grows(value: Any) -> bool:
+    """Tell whether a value may come to hold more: on a CPU, networks read their weights late."""
+    return any(isinstance(leaf, nn.Module) for leaf in leaves_of(value))
+
+
+def _sizes(value: Any) -> dict[int, int]:
+    # What is on the meta device is a weight that is still in its file.
+    return dict(_storage(tensor) for tensor in tensors_of(value) if not tensor.is_meta)
 
 
 def _storage(tensor: Tensor) -> tuple[int, int]:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # A process for each core, each with one thread: more threads than cores slow all of them down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test check
+.PHONY: demo test check types fast-tests
 
 demo: .venv/run
 	$(BIN)/run-graph emoji.yaml prompt="two strawberries on a blue background" output=demo.png
@@ -15,7 +15,12 @@ test: .venv/dev
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --jobs 2 types fast-tests  # pyright has one thread, and is done before the tests
+
+types: .venv/dev
 	$(BIN)/pyright
+
+fast-tests: .venv/dev
 	$(PYTEST) -m "not slow"
 
 .venv/run: pyproject.toml constraints.txt

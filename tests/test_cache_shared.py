@@ -72,6 +72,7 @@ def test_processes_share_a_bounded_folder(tmp_path):
     while any(process.poll() is None for process in processes):
         most = max(most, held(folder))
         time.sleep(0.005)
+    most = max(most, held(folder))
     said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * PROCESSES, said
     assert [warnings for _, warnings in said] == [

@@ -320,15 +320,12 @@ def test_a_killed_sweep_goes_on_where_it_was(files):
         "--out", "out", "--on", "local:2",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for _ in range(2):
-        with subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=environment
-        ) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if " rows, " in line:
-                    break
-            process.send_signal(signal.SIGKILL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if " rows, " in line:
+                break
+        process.send_signal(signal.SIGKILL)
     assert (
         subprocess.run(command, check=False, env=environment, capture_output=True).returncode == 0
     )

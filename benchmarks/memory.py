@@ -78,22 +78,15 @@ def main() -> None:
         return
     if not (given.folder / "model_index.json").exists():
         write(given.folder, "float32")
-    # Freed memory goes back to the system at once, so that what is held can be seen.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    run(given, UNLIMITED)  # once, files are read and hashed
     runs: dict[str, list[dict[str, Any]]] = {memory: [] for memory in (UNLIMITED, *given.sizes)}
     for _ in range(given.rounds):
         for memory, found in runs.items():
-            words = [str(given.folder), memory, "--one"]
-            words += ["--size", str(given.size), "--steps", str(given.steps)]
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory", *words],
-                env=environment, stdout=subprocess.PIPE, text=True, check=True,
-            )  # fmt: skip
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-    base = statistics.median(run["seconds"] for run in runs[UNLIMITED])
+            found.append(run(given, memory))
+    base = statistics.median(one["seconds"] for one in runs[UNLIMITED])
     for memory, found in runs.items():
-        most = max(run["held"] for run in found) / 1e9
-        seconds = [run["seconds"] for run in found]
+        most = max(one["held"] for one in found) / 1e9
+        seconds = [one["seconds"] for one in found]
         median, spread = statistics.median(seconds), f"{min(seconds):.1f} to {max(seconds):.1f}"
         print(
             f"{'no limit' if memory == UNLIMITED else memory:>8}: "
@@ -101,6 +94,19 @@ def main() -> None:
             f"{median:.1f} s ({spread}), {median / base:.2f}; "
             f"{', '.join(found[0]['measures']) or 'no measures'}"
         )
+
+
+def run(given: argparse.Namespace, memory: str) -> dict[str, Any]:
+    """Draw in a process of its own."""
+    words = [str(given.folder), memory, "--one"]
+    words += ["--size", str(given.size), "--steps", str(given.steps)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", *words],
+        # Freed memory goes back to the system at once, so that what is held can be seen.
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

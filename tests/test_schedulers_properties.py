@@ -216,15 +216,16 @@ def test_forgetting_turns_multistep_into_first_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("ddim_inverse")])
 def test_the_matrix_says_what_the_formula_says(name: str) -> None:
-    """Feeding random vectors to the formula gives what the matrix of the same row gives."""
+    """The rows take random estimates to the samples that the formula takes them to."""
     class_name, chosen = resolve(STABLE_DIFFUSION, name)
     grid = FAMILIES[class_name].grid(chosen, 6)
     solver: Solver = FAMILIES[class_name].solver(chosen, grid)
     table = table_of(name, 6)
     generator = torch.Generator().manual_seed(5)
+    memory, kept = (torch.zeros(it.memory, 7, dtype=torch.float64) for it in (solver, table))
     for i, level in enumerate(solver.levels):
-        vectors = torch.randn(4 + solver.memory, 7, generator=generator, dtype=torch.float64)
-        sample, prediction, clean, noise, *memory = vectors
+        vectors = torch.randn(4, 7, generator=generator, dtype=torch.float64)
+        sample, prediction, clean, noise = vectors
         deviation = chosen.get("sigma_data")
         _, predicted = estimate(
             chosen["prediction_type"], level, sample, prediction, deviation=deviation
@@ -233,8 +234,20 @@ def test_the_matrix_says_what_the_formula_says(name: str) -> None:
         if table.clipping is not None:
             rest = (sample - level.alpha * clean) / level.sigma
         inputs = Inputs(sample, prediction, clean, rest, predicted, noise, tuple(memory))
-        expected = torch.stack(solver.move(i, inputs))
-        torch.testing.assert_close(table.update[i] @ vectors, expected, rtol=1e-9, atol=1e-8)
+        expected, *memory = solver.move(i, inputs)
+        found, *kept = table.update[i] @ torch.stack([*vectors, *kept])
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "slots"), [("unipc", 2), ("uni_pc_bh2", 3), ("sa_solver", 2), ("pndm", 3), ("lms", 3)]
+)
+def test_what_is_read_in_one_mixture_alone_is_remembered_as_one(name: str, slots: int) -> None:
+    class_name, chosen = resolve(STABLE_DIFFUSION, name)
+    solver: Solver = FAMILIES[class_name].solver(chosen, FAMILIES[class_name].grid(chosen, 9))
+    assert table_of(name, 9).memory == slots
+    assert solver.memory == slots + (name != "lms")  # each of whose estimates has a weight apart
+    assert table_of(name, 1).memory == 0  # nothing is read that no row before has written
 
 
 @pytest.mark.parametrize("clipped", [False, True])

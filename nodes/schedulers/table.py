@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
@@ -64,7 +64,9 @@ def _without_zeros(update: Tensor, cast: Tensor) -> list[Update]:
     used = (update != 0).any(dim=0)  # (1+K, 4+K)
     copied = (update == used).all(dim=2).all(dim=0) & (used.sum(dim=1) == 1)  # (1+K,)
     summed = (~copied).nonzero()[:, 0].tolist()
-    places = used[summed].any(dim=0).nonzero()[:, 0].tolist()
+    places: list[int] = used[summed].any(dim=0).nonzero()[:, 0].tolist()
+    if summed and not places:  # a sum of nothing is zero, too
+        places = [0]
     gives: list[int] = used.int().argmax(dim=1).tolist()
     for number, output in enumerate(summed):
         gives[output] = update.shape[2] + number
@@ -118,12 +120,45 @@ def make_table(
         alphas=levels[:, 0],
         sigmas=levels[:, 1],
         predict=torch.stack([clean[:2] for clean, _ in basis]),
-        update=update,
+        update=_less_memory(update),
         noisy=tuple(solver.noisy or [False] * len(update)),
         log_ranges=None if solver.log_ranges is None else double(solver.log_ranges),
         initial_scale=grid.initial_scale,
         clipping=clipping,
     )
+
+
+def _less_memory(update: Tensor) -> Tensor:
+    """Leave out slots that no row reads, and make one of two that each row reads in one mixture.
+
+    So UniPC and SA-Solver keep what their corrector will make of the last sample and the oldest
+    estimate, not both.
+    """
+    update = _with_slots(update, [slot for slot in _slots(update) if update[:, :, 3 + slot].any()])
+    for one, other in combinations(_slots(update), 2):
+        read = update[:, :, [3 + one, 3 + other]]  # (N, 1+K, 2)
+        most = read.norm(dim=2).argmax(dim=1)
+        mixture = read[torch.arange(len(read)), most]  # (N, 2), and what is read are shares of it
+        shares = torch.einsum("nkm,nm->nk", read, mixture)
+        shares /= mixture.square().sum(dim=1, keepdim=True).clamp(min=1e-300)
+        rest = read - shares[..., None] * mixture[:, None]
+        if rest.abs().max() <= 1e-12 * update.abs().max():
+            coming = mixture.roll(-1, dims=0)[..., None]  # nobody reads what the last row keeps
+            update[:, :, 3 + one] = shares
+            update[:, one] = coming[:, 0] * update[:, one] + coming[:, 1] * update[:, other]
+            return _less_memory(
+                _with_slots(update, [slot for slot in _slots(update) if slot != other])
+            )
+    return update
+
+
+def _slots(update: Tensor) -> range:
+    return range(1, update.shape[1])
+
+
+def _with_slots(update: Tensor, slots: list[int]) -> Tensor:
+    """Give a copy of the matrices with these slots of memory alone."""
+    return update[:, [0, *slots]][:, :, [0, 1, 2, 3, *(3 + slot for slot in slots)]]
 
 
 def _count_steps(settings: Settings, steps: int, start: int, strength: float) -> tuple[int, int]:

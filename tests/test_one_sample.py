@@ -18,6 +18,7 @@ from nodes.models import (
 )
 from nodes.models.ip_adapter import text_attentions
 from nodes.models.packed import Packed, PackedConv2d, PackedLinear, can_pack
+from nodes.models.unet_blocks import join
 from tests.published_configs import CONTROLNETS, UNETS, reduced
 from tests.test_families import conditions_for
 from tests.test_unet_2d import REDUCED
@@ -145,6 +146,15 @@ def test_operations_that_a_pair_of_guidance_saves(name, side, share):
         f"{name} at {8 * side} px: {flops[1] / 1e9:.0f} instead of {flops[0] / 1e9:.0f} GFLOPs, {saved:.2%} less"
     )
     assert saved == pytest.approx(share, rel=0.1)
+
+
+def test_a_skip_that_is_repeated_keeps_channels_last():
+    x, skip = (
+        torch.randn(count, 8, 4, 4).to(memory_format=torch.channels_last) for count in (2, 1)
+    )
+    joined = join(x, skip)
+    assert torch.equal(joined[:, 8:], skip.expand(2, -1, -1, -1))
+    assert joined.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")

@@ -48,9 +48,10 @@ class TimestepEmbedding(nn.Module):
 
 
 def for_all(*parts: Tensor) -> list[Tensor]:
-    """Expand what serves all pictures, and so has a batch of one, to the batch of the others."""
+    """Repeat what serves all pictures, and so has a batch of one, to the batch of the others."""
     count = max(map(len, parts))
-    return [part.expand(count, *part.shape[1:]) for part in parts]
+    # Not expanded: what has channels last is to keep them there, also where it is concatenated.
+    return [part if len(part) == count else torch.cat([part] * count) for part in parts]
 
 
 def group_norm(groups: int | None, width: int, eps: float) -> nn.GroupNorm:

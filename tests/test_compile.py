@@ -362,3 +362,13 @@ def test_a_second_process_compiles_nothing(tmp_path):
         "found: 2 0",
     ]
     assert (tmp_path / "run-graph" / "compiled").is_dir()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_attention_is_laid_out_as_the_compiler_is_told(batch):
+    queries = torch.randn(batch, 16, 2, 8).transpose(1, 2)
+    keys = torch.randn(batch, 2, 16, 8)
+    operator = torch.ops.run_graph.attend_in_chunks
+    real = operator(queries, keys, keys)
+    told = operator(*(it.to("meta") for it in (queries, keys, keys)))
+    assert (told.shape, told.stride()) == (real.shape, real.stride())

@@ -11,6 +11,7 @@ from torch import nn
 
 from nodes.models import AutoencoderKL, UNet2DConditionModel, pack
 from nodes.models.attend import SCORES_AT_ONCE, attend
+from nodes.models.layers import Upsample2D
 from nodes.models.packed import PackedConv2d, PackedLinear, can_pack, packable
 from nodes.weights import StoredTensor, load_weights
 from tests.test_models import SMALL_UNET
@@ -41,6 +42,43 @@ def test_a_packed_layer_is_its_layer_at_every_shape(packed, layer, shapes, dtype
             x = torch.randn(shape, dtype=dtype)
             assert relative(ours(x), layer(x)) <= CLOSE[dtype]
     assert torch.equal(ours.weight, layer.weight)
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize(
+    "shapes",
+    [[(2, 6, 5, 7), (1, 6, 8, 8), (2, 6, 5, 7)], [(1, 6, 1, 1)]],
+    ids=["many", "one pixel"],
+)
+def test_a_packed_layer_convolves_doubled_pixels_as_its_layer_does(shapes, dtype, relative):
+    layer = nn.Conv2d(6, 40, 3, padding=1).to(dtype).requires_grad_(False)
+    ours = PackedConv2d(layer)
+    for shape in shapes:
+        x = torch.randn(shape, dtype=dtype)
+        expected = layer(F.interpolate(x, scale_factor=2.0))
+        assert relative(ours(x, True), expected) <= CLOSE[dtype]
+        assert relative(ours(x), layer(x)) <= CLOSE[dtype]
+    other = ours.with_weight(2 * layer.weight)
+    assert (
+        relative(
+            other(x, True) - layer.bias[:, None, None], 2 * (expected - layer.bias[:, None, None])
+        )
+        <= CLOSE[dtype]
+    )
+    assert torch.equal(ours.weight, layer.weight)
+    wide = ours.to(torch.float64)  # which is never packed
+    assert relative(wide.to(dtype)(x, True), expected) <= CLOSE[dtype]
+
+
+def test_what_is_upsampled_to_an_odd_size_is_not_doubled(relative):
+    plain = Upsample2D(6).requires_grad_(False)
+    packed = pack(deepcopy(plain))
+    x = torch.randn(2, 6, 4, 3)
+    for size in (None, (8, 6), (7, 5)):
+        assert relative(packed(x, size=size), plain(x, size=size)) <= CLOSE[torch.float32]
+    x.requires_grad_()
+    gradients = [torch.autograd.grad(it(x).square().sum(), x)[0] for it in (packed, plain)]
+    assert relative(*gradients) <= 1e-5
 
 
 @pytest.mark.parametrize("dtype", CLOSE, ids=str)

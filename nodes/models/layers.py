@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .packed import PackedConv2d
+
 
 def sinusoid(timestep: Tensor, width: int, *, cosine_first: bool, shift: float) -> Tensor:
     """Embed timesteps (B,) as sines and cosines (B, width) (arXiv:1706.03762, section 3.5)."""
@@ -158,4 +160,7 @@ class Upsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor | None = None, size: Size = None) -> Tensor:  # noqa: ARG002
+        twice = (2 * x.shape[2], 2 * x.shape[3])
+        if isinstance(self.conv, PackedConv2d) and size in (None, twice):
+            return self.conv(x, True)
         return self.conv(double(x, size))

@@ -22,6 +22,8 @@ Scratch = dict[torch.dtype, Tensor]
 """Memory that the convolutions of a network use in turn: who takes it out has it alone."""
 AT_ONCE = 16
 """So many output channels are converted at once: they stay in the processor's cache."""
+DOUBLING = ((1, 1), (0, 0), (2, 2), (1, 1), 1)
+"""Padding, padding of the output, stride, dilation and groups of a convolution that doubles."""
 
 
 class Packed(nn.Module):
@@ -86,6 +88,13 @@ class PackedConv2d(Packed):
         self.scratch: Scratch = {} if scratch is None else scratch
         self.padding = layer.padding
         self.geometry = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        self.doubling: Tensor | None = None
+        self.doubling_suits: torch.Size | None = None
+
+    def with_weight(self, weight: Tensor) -> Self:
+        other = super().with_weight(weight)
+        other.doubling, other.doubling_suits = None, None
+        return other
 
     def pack(self, x: Tensor) -> Tensor:
         reorder, dtype = torch.ops.mkldnn._reorder_convolution_weight, self.stored.dtype
@@ -104,12 +113,35 @@ class PackedConv2d(Packed):
         self.scratch[dtype] = scratch
         return packed
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, doubled: bool = False) -> Tensor:
+        """Convolve; with `doubled`, what has every pixel twice along both sides (B, C, 2·H, 2·W).
+
+        That is one transposed convolution: of weights of 3 × 3, those that meet the same pixel are
+        added beforehand, and of nine products four are left.
+        """
         if self.is_plain_for(x):
             padding, stride, dilation, groups = self.geometry
+            x = F.interpolate(x, scale_factor=2.0) if doubled else x
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         x = x.contiguous(memory_format=torch.channels_last)
-        return convolve(x, self.packed_for(x), self.bias, *self.geometry)
+        if not doubled:
+            return convolve(x, self.packed_for(x), self.bias, *self.geometry)
+        if self.doubling is None or self.doubling_suits != x.shape:
+            self.doubling, self.doubling_suits = self.pack_doubling(x), x.shape
+        return convolve_doubled(x, self.doubling, self.bias)
+
+    def pack_doubling(self, x: Tensor) -> Tensor:
+        """Pack the weights for an input of which every pixel counts twice along both sides."""
+        given, reorder = self.given, torch.ops.mkldnn._reorder_convolution_transpose_weight
+        added = given.new_empty((given.shape[1], len(given), 4, 4), dtype=self.stored.dtype)
+        for part, place in zip(given.split(AT_ONCE), added.split(AT_ONCE, dim=1), strict=True):
+            turned = part.float().flip(2, 3).transpose(0, 1)  # I 16 3 3
+            place.copy_(F.avg_pool2d(turned, 2, stride=1, padding=1, divisor_override=1))
+        return reorder(added, *DOUBLING, x.shape)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.doubling, self.doubling_suits = None, None
+        return super()._apply(fn, recurse)
 
 
 class PackedLinear(Packed):
@@ -140,6 +172,18 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -
     )
 
 
+def _convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    transposed = torch.ops.mkldnn._convolution_transpose_pointwise
+    return transposed(x, weight, bias, *DOUBLING, "none", [], "")
+
+
+def _convolved_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+    height, width = x.shape[2:]
+    return x.new_empty((x.shape[0], weight.shape[1], 2 * height, 2 * width)).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
@@ -154,6 +198,9 @@ convolve = opaque(
     "int groups) -> Tensor",
     _convolve,
     _convolved,
+)
+convolve_doubled = opaque(
+    "(Tensor x, Tensor weight, Tensor? bias) -> Tensor", _convolve_doubled, _convolved_doubled
 )
 multiply = opaque("(Tensor x, Tensor weight, Tensor? bias) -> Tensor", _multiply, _multiplied)
 
@@ -207,13 +254,15 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
         return False
     convolution, linear = nn.Conv2d(4, 8, 3, padding=1).to(dtype), nn.Linear(16, 8).to(dtype)
     picture, rows = torch.ones(1, 4, 8, 8, dtype=dtype), torch.ones(3, 16, dtype=dtype)
+    doubled = torch.ones(1, 4, 16, 16, dtype=dtype)
     with torch.no_grad():
         try:
             return all(
-                torch.allclose(packed(x), plain(x), atol=100 * torch.finfo(dtype).eps)
-                for packed, plain, x in (
-                    (PackedConv2d(convolution), convolution, picture),
-                    (PackedLinear(linear), linear, rows),
+                torch.allclose(found, expected, atol=100 * torch.finfo(dtype).eps)
+                for found, expected in (
+                    (PackedConv2d(convolution)(picture), convolution(picture)),
+                    (PackedConv2d(convolution)(picture, True), convolution(doubled)),
+                    (PackedLinear(linear)(rows), linear(rows)),
                 )
             )
         except (AttributeError, NotImplementedError, RuntimeError, TypeError):

@@ -160,10 +160,14 @@ def test_a_skip_that_is_repeated_keeps_channels_last():
 @pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
 def test_no_weight_is_packed_twice(monkeypatch):
     packed = []
-    for kind in (PackedConv2d, PackedLinear):
-        monkeypatch.setattr(
-            kind, "pack", lambda self, x, plain=kind.pack: packed.append(self) or plain(self, x)
-        )
+
+    def watch(kind, name):
+        plain = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda self, x: packed.append(self) or plain(self, x))
+
+    watch(PackedConv2d, "pack")
+    watch(PackedConv2d, "pack_doubling")
+    watch(PackedLinear, "pack")
     network, (one, _) = pack(build(UNet2DConditionModel, SD)), one_and_two()
     packed.clear()  # what was packed to see whether it can be
     with torch.no_grad():

@@ -21,7 +21,7 @@ Read = Callable[[], Tensor]
 Scratch = dict[torch.dtype, Tensor]
 """Memory that the convolutions of a network use in turn: who takes it out has it alone."""
 AT_ONCE = 16
-"""So many output channels are converted at once: they stay in the processor's cache."""
+"""So many channels are converted at once: they stay in the processor's cache."""
 DOUBLING = ((1, 1), (0, 0), (2, 2), (1, 1), 1)
 """Padding, padding of the output, stride, dilation and groups of a convolution that doubles."""
 
@@ -133,15 +133,22 @@ class PackedConv2d(Packed):
     def pack_doubling(self, x: Tensor) -> Tensor:
         """Pack the weights for an input of which every pixel counts twice along both sides."""
         given, reorder = self.given, torch.ops.mkldnn._reorder_convolution_transpose_weight
-        added = given.new_empty((given.shape[1], len(given), 4, 4), dtype=self.stored.dtype)
-        for part, place in zip(given.split(AT_ONCE), added.split(AT_ONCE, dim=1), strict=True):
-            turned = part.float().flip(2, 3).transpose(0, 1)  # I 16 3 3
-            place.copy_(F.avg_pool2d(turned, 2, stride=1, padding=1, divisor_override=1))
+        outputs, inputs = given.shape[:2]
+        added = torch.empty(inputs, 4, 4, outputs, dtype=self.stored.dtype).permute(0, 3, 1, 2)
+        for part, place in zip(given.split(AT_ONCE, dim=1), added.split(AT_ONCE), strict=True):
+            taps = part.float().permute(2, 3, 1, 0).contiguous()  # 3 3 16 O
+            place.copy_(add_neighbours(add_neighbours(taps, 0), 1).permute(2, 3, 0, 1))
         return reorder(added, *DOUBLING, x.shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.doubling, self.doubling_suits = None, None
         return super()._apply(fn, recurse)
+
+
+def add_neighbours(taps: Tensor, dim: int) -> Tensor:
+    """Give, of three taps along a dimension, the four of a transposed convolution that doubles."""
+    first, middle, last = taps.unbind(dim)
+    return torch.stack((last, middle + last, first + middle, first), dim)
 
 
 class PackedLinear(Packed):

@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if given.child:
         child(given.child, given.folder, given.size, given.steps)
         return

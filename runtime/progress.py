@@ -56,7 +56,7 @@ class Progress:
                 self._line(f"{event.name} is not compiled: {event.reason}")
             case LoopStarted():
                 self.depth += 1
-                self.begin = time.perf_counter()
+                self.begin = self.drawn = time.perf_counter()
             case CaptureRefused():
                 self._line(f"{event.loop.name} runs node by node: {event.reason}")
             case LoopFinished():

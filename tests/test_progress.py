@@ -53,10 +53,18 @@ def test_plain_lines(graph):
     assert len(lines) == 4
 
 
-def test_a_bar_on_a_terminal(graph):
+def test_a_bar_on_a_terminal(graph, monkeypatch):
+    monkeypatch.setattr("runtime.progress.PAUSE", 0)
     stream = Terminal()
     Session("cpu", "float32", Progress(stream))(graph)
     shown = stream.getvalue()
     assert "loop ███████░░░░░░░░░░░░░░░░░░░░░░░ 1/4" in shown
     assert f"loop {'█' * 30} 4/4, 0 s left" in shown
     assert "\r\033[Ktold: it is 10\n" in shown
+
+
+def test_steps_that_are_quick_draw_the_last_alone(graph, monkeypatch):
+    monkeypatch.setattr("runtime.progress.PAUSE", 1000)
+    stream = Terminal()
+    Session("cpu", "float32", Progress(stream))(graph)
+    assert stream.getvalue().count("loop █") == 1

@@ -27,20 +27,14 @@ def write(folder: Path, dtype: str) -> None:
     import torch
     import transformers
 
+    from benchmarks.unet import CONFIG
     from nodes.weights.clip_vocabulary import START, clip_merges, clip_vocabulary
 
-    levels = ["CrossAttnDownBlock2D"] * 3
     text = transformers.CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
     )
     pipeline = diffusers.StableDiffusionPipeline(
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=64,
-            block_out_channels=(320, 640, 1280, 1280),
-            down_block_types=(*levels, "DownBlock2D"),
-            up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
-            cross_attention_dim=768,
-        ),
+        unet=diffusers.UNet2DConditionModel(**CONFIG),
         vae=diffusers.AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
             layers_per_block=2,

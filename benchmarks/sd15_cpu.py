@@ -26,9 +26,6 @@ from benchmarks.loading import write
 
 PROMPT = "a lighthouse in a storm"
 CASES = ("ours", "ours-float32", "diffusers", "diffusers-bfloat16")
-# A call of the UNet, both halves of guidance, at 256 pixels: 0.36 TFLOP (FlopCounterMode and
-# attention); it grows a little faster than the pixels.
-FLOPS_256 = 0.36e12
 FIGURES = {
     "whole": "cold process to picture, s", "step": "a step after the first, s",
     "first step": "the first step, s", "decode": "decoding, s",
@@ -212,9 +209,11 @@ def report(runs: dict[str, list[dict[str, float]]], size: int) -> None:
             if base:
                 line += f"{median / statistics.median(run[figure] for run in base):8.2f}"
             print(line)
+    from benchmarks.unet import CONFIG, operations
+
     print("\nshare of the ceiling of matrix multiplication, in the UNet")
+    flops = operations(CONFIG, size)
     for case, found in runs.items():
-        flops = FLOPS_256 * (size / 256) ** 2
         shares = [flops / run["step"] / run["ceiling"] for run in found]
         print(f"  {case:<20}{statistics.median(shares):9.0%}")
 

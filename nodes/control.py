@@ -8,7 +8,7 @@ from pydantic import Field
 
 from graph import node
 
-from .denoise import conditions_for, fitting_text
+from .denoise import beside, fitting_text
 from .fitting import expect_counts
 from .kinds import (
     AdapterFeatures,
@@ -24,7 +24,7 @@ from .kinds import (
     Timestep,
 )
 from .load import Digest, Model, build_network, find_part, part_files
-from .models import ControlNetModel, Residuals, T2IAdapter
+from .models import Conditions, ControlNetModel, Residuals, T2IAdapter
 
 Strength = Annotated[float, Field(description="1 = as trained, 0 = nothing")]
 Guess = Annotated[bool, Field(description="draw what the picture shows, whatever the prompt says")]
@@ -90,7 +90,7 @@ def controlnet(
         timestep.to(inputs.device),
         fitting_text(model.config, text).to(inputs),
         image.to(inputs),
-        conditions_for(inputs, pooled_text=pooled_text, size=size),
+        beside(inputs, Conditions(pooled_text=pooled_text, size=size)),
     )
     found = _scaled(found, strength, guess=guess and not model.config.global_pool_conditions)
     skips = tuple(skip.to(sample.device) for skip in found.skips)

@@ -82,12 +82,10 @@ def unet(
                 f"this network is told nothing but the time and, if it has classes, a class: "
                 f"leave out {', '.join(surplus)}"
             )
-        label = conditions_for(inputs, class_label=class_label).class_label
+        label = None if class_label is None else class_label.to(inputs.device)
         return model(inputs, timestep, label).to(sample.device, torch.float32)
-    told = conditions_for(
-        inputs, pooled_text=pooled_text, size=size, class_label=class_label,
-        guidance=_guidance(model, inputs, guidance_scale),
-    )  # fmt: skip
+    guidance = _guidance(model, inputs, guidance_scale)
+    told = beside(inputs, Conditions(class_label, pooled_text, size, guidance))
     fit = fitting(model, inputs, text, told, control, adapter, image_prompt)
     return model(inputs, timestep, *fit).to(sample.device, torch.float32)
 
@@ -136,10 +134,9 @@ def fitting_text(config: ConditioningConfig, text: Tensor | None) -> Tensor:
     return text
 
 
-def conditions_for(sample: Tensor, **told: Tensor | None) -> Conditions:
-    """Put conditions, given by their names, where a sample is."""
-    given = {name: value for name, value in told.items() if value is not None}
-    return Conditions(**{name: value.to(sample.device) for name, value in given.items()})
+def beside(sample: Tensor, told: Conditions) -> Conditions:
+    """Put conditions where a sample is."""
+    return Conditions(*(None if it is None else it.to(sample.device) for it in told))
 
 
 def _guidance(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graph import Kind, node
 
-from .denoise import conditions_for, fitting
+from .denoise import beside, fitting
 from .fitting import expect_channels, expect_counts
 from .kinds import (
     AdapterFeatures,
@@ -22,7 +22,7 @@ from .kinds import (
     TextEmbedding,
     Timestep,
 )
-from .models import UNet, UNet2DConditionModel
+from .models import Conditions, UNet, UNet2DConditionModel
 
 DeepFeatures = Annotated[Tensor, Kind("deep features", "B C H W")]
 """What comes up to a UNet's outermost level from all levels below it."""
@@ -61,7 +61,7 @@ def cached_unet(
     expect_channels(model, sample)
     expect_counts(sample, text=text, pooled_text=pooled_text, size=size, image_prompt=image_prompt)
     inputs = sample.to(next(model.parameters()))
-    conditions = conditions_for(inputs, pooled_text=pooled_text, size=size)
+    conditions = beside(inputs, Conditions(pooled_text=pooled_text, size=size))
     told = fitting(model, inputs, text, conditions, control, adapter, image_prompt)
     prediction, deep = model.forward_with_deep(
         inputs, timestep.to(inputs.device), *told, deep=None if refresh else deep

@@ -9,12 +9,11 @@ from torch import Tensor
 class Update(NamedTuple):
     """What a row makes of its columns: sample, prediction, clean, noise, memory ...
 
+    `sums` are of these columns, with weights (S, 1, 1, 1, 1), or () if S = 1.
     `gives` says where the next sample and memory are, among the columns and the sums behind them.
     """
 
-    sums: tuple[
-        tuple[int, Tensor], ...
-    ]  # of which columns, with weights (S, 1, 1, 1, 1), () if S = 1
+    sums: tuple[tuple[int, Tensor], ...]
     gives: tuple[int, ...]  # (1+K,)
 
 

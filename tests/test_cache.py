@@ -76,6 +76,20 @@ def test_a_damaged_file_is_made_anew(tmp_path, harm, caplog):
     assert again.called == ["told"]
 
 
+def test_a_file_that_another_process_deletes_while_it_is_opened_is_made_anew(tmp_path, monkeypatch):
+    Watched(Cache(0, tmp_path))(CHAIN)
+    opened = torch.UntypedStorage.from_file
+
+    def deleted(file, *arguments, **named):
+        Path(file).unlink()
+        return opened(file, *arguments, **named)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", deleted)
+    other = Watched(Cache(0, tmp_path))
+    assert torch.equal(other(CHAIN)["out"], Watched(None)(CHAIN)["out"])
+    assert len(other.called) == 5
+
+
 def test_a_folder_that_cannot_be_written_to_does_not_end_a_run(tmp_path, caplog, monkeypatch):
     cache = Cache(0, tmp_path)
     monkeypatch.setattr(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,14 +49,26 @@ def read_value(file: Path, annotation: Any, device: torch.device) -> Any:
 def read_texts(file: Path) -> dict[str, str]:
     """Read the texts beside a value; raises OSError or ValueError as `read_value` does."""
     try:
-        with cast("Any", safe_open)(file, "pt") as opened:
+        with _opened(file) as opened:
             return opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 
 
+@contextmanager
+def _opened(file: Path) -> Generator[Any]:
+    """Open a file; raises FileNotFoundError also where another process deletes it meanwhile."""
+    try:
+        with cast("Any", safe_open)(file, "pt") as opened:
+            yield opened
+    except RuntimeError as error:  # PyTorch opens the file again, after the library
+        if file.exists():
+            raise
+        raise FileNotFoundError(str(file)) from error
+
+
 def _read(file: Path) -> tuple[dict[str, str], list[Tensor]]:
-    with cast("Any", safe_open)(file, "pt") as opened:
+    with _opened(file) as opened:
         count = len(opened.keys())
         return opened.metadata(), [opened.get_tensor(str(index)) for index in range(count)]
 

@@ -166,7 +166,6 @@ def test_no_weight_is_packed_twice(monkeypatch):
         monkeypatch.setattr(kind, name, lambda self, x: packed.append(self) or plain(self, x))
 
     watch(PackedConv2d, "pack")
-    watch(PackedConv2d, "pack_doubling")
     watch(PackedLinear, "pack")
     network, (one, _) = pack(build(UNet2DConditionModel, SD)), one_and_two()
     packed.clear()  # what was packed to see whether it can be

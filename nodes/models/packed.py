@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .opaque import opaque
+from .winograd import pays, transform_weight, winograd
 
 Network = TypeVar("Network", bound=nn.Module)
 Read = Callable[[], Tensor]
@@ -22,8 +23,8 @@ Scratch = dict[torch.dtype, Tensor]
 """Memory that the convolutions of a network use in turn: who takes it out has it alone."""
 AT_ONCE = 16
 """So many channels are converted at once: they stay in the processor's cache."""
-DOUBLING = ((1, 1), (0, 0), (2, 2), (1, 1), 1)
-"""Padding, padding of the output, stride, dilation and groups of a convolution that doubles."""
+SAME_SIZE = ((1, 1), (1, 1), (1, 1), 1)
+"""Padding, stride, dilation and groups of a convolution of 3 × 3 that keeps the size."""
 
 
 class Packed(nn.Module):
@@ -88,17 +89,17 @@ class PackedConv2d(Packed):
         self.scratch: Scratch = {} if scratch is None else scratch
         self.padding = layer.padding
         self.geometry = (layer.padding, layer.stride, layer.dilation, layer.groups)
-        self.doubling: Tensor | None = None
-        self.doubling_suits: torch.Size | None = None
+        self.keeps_size = layer.kernel_size == (3, 3) and self.geometry == SAME_SIZE
+        self.sums: tuple[bool, Tensor] | None = None
 
     def with_weight(self, weight: Tensor) -> Self:
         other = super().with_weight(weight)
-        other.doubling, other.doubling_suits = None, None
+        other.sums = None
         return other
 
     def pack(self, x: Tensor) -> Tensor:
         reorder, dtype = torch.ops.mkldnn._reorder_convolution_weight, self.stored.dtype
-        given = self.given
+        given, self.sums = self.given, None
         if given.shape[2:].numel() == 1:
             return reorder(given.to(dtype), *self.geometry, x.shape)
         scratch = self.scratch.pop(dtype, None)
@@ -116,39 +117,27 @@ class PackedConv2d(Packed):
     def forward(self, x: Tensor, doubled: bool = False) -> Tensor:
         """Convolve; with `doubled`, what has every pixel twice along both sides (B, C, 2·H, 2·W).
 
-        That is one transposed convolution: of weights of 3 × 3, those that meet the same pixel are
-        added beforehand, and of nine products four are left.
+        Where it pays, sums of weights meet sums of pixels in fewer products.
         """
         if self.is_plain_for(x):
             padding, stride, dilation, groups = self.geometry
             x = F.interpolate(x, scale_factor=2.0) if doubled else x
             return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        if self.keeps_size and pays(x, self.stored.shape[0], doubled):
+            return winograd(x, self.sums_for(doubled), self.bias, doubled)
+        x = F.interpolate(x, scale_factor=2.0) if doubled else x
         x = x.contiguous(memory_format=torch.channels_last)
-        if not doubled:
-            return convolve(x, self.packed_for(x), self.bias, *self.geometry)
-        if self.doubling is None or self.doubling_suits != x.shape:
-            self.doubling, self.doubling_suits = self.pack_doubling(x), x.shape
-        return convolve_doubled(x, self.doubling, self.bias)
+        return convolve(x, self.packed_for(x), self.bias, *self.geometry)
 
-    def pack_doubling(self, x: Tensor) -> Tensor:
-        """Pack the weights for an input of which every pixel counts twice along both sides."""
-        given, reorder = self.given, torch.ops.mkldnn._reorder_convolution_transpose_weight
-        outputs, inputs = given.shape[:2]
-        added = torch.empty(inputs, 4, 4, outputs, dtype=self.stored.dtype).permute(0, 3, 1, 2)
-        for part, place in zip(given.split(AT_ONCE, dim=1), added.split(AT_ONCE), strict=True):
-            taps = part.float().permute(2, 3, 1, 0).contiguous()  # 3 3 16 O
-            place.copy_(add_neighbours(add_neighbours(taps, 0), 1).permute(2, 3, 0, 1))
-        return reorder(added, *DOUBLING, x.shape)
+    def sums_for(self, doubled: bool) -> Tensor:
+        """Give sums of weights, which stay beside the weight: it can't be had back from them."""
+        if self.sums is None or self.sums[0] is not doubled:
+            self.sums = doubled, transform_weight(self.given, self.stored.dtype, doubled)
+        return self.sums[1]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.doubling, self.doubling_suits = None, None
+        self.sums = None
         return super()._apply(fn, recurse)
-
-
-def add_neighbours(taps: Tensor, dim: int) -> Tensor:
-    """Give, of three taps along a dimension, the four of a transposed convolution that doubles."""
-    first, middle, last = taps.unbind(dim)
-    return torch.stack((last, middle + last, first + middle, first), dim)
 
 
 class PackedLinear(Packed):
@@ -179,18 +168,6 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) -
     )
 
 
-def _convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    transposed = torch.ops.mkldnn._convolution_transpose_pointwise
-    return transposed(x, weight, bias, *DOUBLING, "none", [], "")
-
-
-def _convolved_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
-    height, width = x.shape[2:]
-    return x.new_empty((x.shape[0], weight.shape[1], 2 * height, 2 * width)).contiguous(
-        memory_format=torch.channels_last
-    )
-
-
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
@@ -205,9 +182,6 @@ convolve = opaque(
     "int groups) -> Tensor",
     _convolve,
     _convolved,
-)
-convolve_doubled = opaque(
-    "(Tensor x, Tensor weight, Tensor? bias) -> Tensor", _convolve_doubled, _convolved_doubled
 )
 multiply = opaque("(Tensor x, Tensor weight, Tensor? bias) -> Tensor", _multiply, _multiplied)
 

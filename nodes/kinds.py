@@ -73,25 +73,21 @@ class Step(NamedTuple):
 class Schedule:
     """A sampler on its grid: a sequence of steps, its numbers on the device of the sample.
 
-    A part of a schedule has some of its table's rows, from number `first` on.
+    A part of a schedule has the steps of some of its table's rows, from number `first` on.
     """
 
     table: Table
-    rows: tuple[Row, ...]
+    steps: tuple[Step, ...]
     first: int = 0
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.steps)
 
     def __getitem__(self, index: int) -> Step:
-        return _told(self.rows[index])
+        return self.steps[index]
 
     def __iter__(self) -> Iterator[Step]:
-        return map(_told, self.rows)
-
-
-def _told(row: Row) -> Step:
-    return Step(row.timestep, row)
+        return iter(self.steps)
 
 
 class State(NamedTuple):

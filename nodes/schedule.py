@@ -50,7 +50,7 @@ def schedule(
     """
     chosen = {"eta": eta, "mu": mu, "shift": shift, "timesteps": timesteps, "sigmas": sigmas}
     table = make_table(config.values, scheduler, steps, strength=strength, **chosen)
-    return Schedule(table, tuple(table.rows(device)))
+    return Schedule(table, tuple(Step(row.timestep, row) for row in table.rows(device)))
 
 
 @node
@@ -100,9 +100,9 @@ def split_after(
     """Split after some calls of the network: the tail resumes where a head was saved."""
     if calls > len(schedule):
         raise ValueError(f"cannot split after {calls} calls: the schedule makes {len(schedule)}")
-    head, tail = schedule.rows[:calls], schedule.rows[calls:]
+    head, tail = schedule.steps[:calls], schedule.steps[calls:]
     return Parts(
-        replace(schedule, rows=head), replace(schedule, rows=tail, first=schedule.first + calls)
+        replace(schedule, steps=head), replace(schedule, steps=tail, first=schedule.first + calls)
     )
 
 

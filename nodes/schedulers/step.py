@@ -53,7 +53,7 @@ def step(
     """
     if prediction.dtype != sample.dtype:  # `to` takes a microsecond even with nothing to do
         prediction = prediction.to(sample.dtype)
-    if prediction.shape[1] > sample.shape[1]:
+    if prediction.numel() > sample.numel():  # to compare shapes takes twice as long
         prediction, variance = prediction.chunk(2, dim=1)
         if row.log_range is not None and noise is not None:
             noise = noise * torch.exp((variance + 1) / 2 * row.log_range)
@@ -61,8 +61,8 @@ def step(
     # What a row does not use has no weight in it, so anything may stand there.
     parts = [sample, prediction, clean, sample if noise is None else noise, *memory]
     parts += _weighted_sums(parts, row.update)
-    moved, *remembered = [parts[place] for place in row.update.gives]
-    return moved, tuple(remembered)
+    gives = row.update.gives
+    return parts[gives[0]], tuple([parts[place] for place in gives[1:]])
 
 
 def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
@@ -73,13 +73,13 @@ def estimate_clean(row: Row, sample: Tensor, prediction: Tensor) -> Tensor:
 
 
 def _weighted_sums(columns: list[Tensor], update: Update) -> tuple[Tensor, ...]:
-    if not update.sums:
-        return ()
     # No matrix product: no TF32, and the same bits for every batch size.
-    (place, weights), *others = update.sums
-    sums = weights * columns[place]  # S B C H W, and B C H W if S = 1
-    for place, weights in others:
-        sums.addcmul_(weights, columns[place])
+    sums = None  # S B C H W, and B C H W if S = 1
+    for place, weights in update.sums:
+        column = columns[place]
+        sums = weights * column if sums is None else sums.addcmul_(weights, column)
+    if sums is None:
+        return ()
     return sums.unbind() if sums.ndim > columns[0].ndim else (sums,)
 
 

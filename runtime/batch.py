@@ -110,7 +110,9 @@ def _of_all_calls(
 def _cut(value: Any, calls: int) -> Sequence[Any]:
     """Give the value of each call from that of all; one picture serves them all."""
     if isinstance(value, Tensor):
-        return [value] * calls if _serves_all(value) else value.chunk(calls)
+        if _serves_all(value):
+            return [value] * calls
+        return value.split_with_sizes([value.shape[0] // calls] * calls)
     if isinstance(value, Apart):
         return value
     if not isinstance(value, tuple):
@@ -129,7 +131,7 @@ def _pictures(
         if isinstance(value, Apart):
             return None
         together = calls if name in differing else 1
-        for leaf in _leaves(value):
+        for leaf in (value,) if isinstance(value, Tensor) else _leaves(value):
             if shape := leaf.shape:
                 counts.add(shape[0] // together)
     return max(counts) if len(counts) <= 2 else None

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
     watch = Watch()
-    graph, session = load("sd15"), Session("cpu", listen=watch)
+    graph, session = load("sd15"), Session("cpu", listen=watch, each_node=True)
     wholes: list[float] = []
     insides: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ number, every value a function that reads it, every block a function that runs i
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -36,7 +37,7 @@ from .events import (
     NodeStarted,
     StepFinished,
 )
-from .values import common_length, field_of, last_uses_of, names_in, supplied
+from .values import common_length, last_uses_of, names_in, supplied
 
 Slots = list[Any]
 """What each name holds, by the name's number; None where nobody needs it yet, or any more."""
@@ -58,16 +59,17 @@ def evaluate(
     keep: Keep | None = None,
     record: Record | None = None,
     checkpoint: Checkpoint | None = None,
+    each_node: bool = False,
 ) -> dict[str, Any]:
     """Run every block and give the outputs by name.
 
     `known` holds the inputs, and what else is known beforehand, by name; `machine` what the machine
-    supplies, by its ambient name. `keep` is handed the value of every block outside loops. `record`
-    records the bodies of loops, whose nodes are then not told of. `checkpoint` says where
-    outermost loops begin, and is told of their steps. A value is let go as soon as no later block
-    needs it. Raises RunError where a node fails.
+    supplies, by its ambient name. Of the nodes inside loops `listen` is told only if they are
+    effects, or with `each_node`. `keep` is handed the value of every block outside loops. `record`
+    records the bodies of loops. `checkpoint` says where outermost loops begin, and is told of their
+    steps. A value is let go as soon as no later block needs it. Raises RunError where a node fails.
     """
-    compiler = _Compiler(machine, listen, record, {})
+    compiler = _Compiler(machine, listen, record, {}, each_node)
     runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep, checkpoint)
     outputs = {name: compiler.read(value) for name, value in plan.outputs.items()}
     numbers = {name: compiler.number(name) for name in known}
@@ -86,15 +88,14 @@ def evaluate(
     return {name: read(slots) for name, read in outputs.items()}
 
 
+@dataclass(frozen=True)
 class _Compiler:
-    def __init__(
-        self,
-        machine: Mapping[str, Any],
-        listen: Listen | None,
-        record: Record | None,
-        numbers: dict[str, int],
-    ) -> None:
-        self.machine, self.listen, self.record, self.numbers = machine, listen, record, numbers
+    machine: Mapping[str, Any]
+    listen: Listen | None
+    record: Record | None
+    numbers: dict[str, int]
+    each_node: bool
+    inside: bool = False  # a loop
 
     def number(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers))
@@ -164,7 +165,9 @@ class _Compiler:
         return run_when
 
     def plain_call(self, call: Call) -> Run:
-        function, listen, number = call.node.function, self.listen, self.number(call.name)
+        function, number = call.node.function, self.number(call.name)
+        told = self.each_node or call.node.effect or not self.inside
+        listen = self.listen if told else None
         reads = [
             (name, self.read(value))
             for name, value in call.arguments.items()
@@ -176,26 +179,22 @@ class _Compiler:
             if isinstance(value, Literal)
         }
 
+        started = NodeStarted(call)
+
         def run(slots: Slots) -> None:
+            if listen:
+                listen(started)
             arguments = constant.copy()
             for name, read in reads:
                 arguments[name] = read(slots)
             try:
-                slots[number] = function(**arguments)
+                value = slots[number] = function(**arguments)
             except Exception as error:
                 raise node_failed(call, arguments, error) from error
+            if listen:
+                listen(NodeFinished(call, value))
 
-        if listen is None:
-            return run
-        started = NodeStarted(call)
-
-        def run_and_tell(slots: Slots) -> None:
-            listen(started)
-            begin = time.perf_counter()
-            run(slots)
-            listen(NodeFinished(call, time.perf_counter() - begin, slots[number]))
-
-        return run_and_tell
+        return run
 
     def loop(self, loop: Loop, at_start: set[str], checkpoint: Checkpoint | None) -> Run:
         """Run a loop; the names of `at_start` are needed no more once it has begun."""
@@ -244,20 +243,17 @@ class _Compiler:
         leaving = [carry.then for carry in loop.carry.values()]
         handed_on = [*leaving, *loop.collect.values(), *([loop.until] if loop.until else [])]
         kept, own = names_in(handed_on), _made_in(loop)
-        runs = self.blocks(loop.body, kept | (names_in(_inside(loop)) - own))
-        carried = [self.read(value) for value in leaving]
-        collected = [self.read(value) for value in loop.collect.values()]
+        needed = kept | (names_in(_inside(loop)) - own)
+        runs = replace(self, inside=True).blocks(loop.body, needed)
+        carried = self.read(ListOf(tuple(leaving)))
+        collected = self.read(ListOf(tuple(loop.collect.values())))
         stop = self.read(loop.until or Literal(False))
         let_go = self.letting_go(kept & own)
 
         def step(slots: Slots) -> Left:
             for run in runs:
                 run(slots)
-            left = (
-                [read(slots) for read in carried],
-                [read(slots) for read in collected],
-                stop(slots),
-            )
+            left = carried(slots), collected(slots), stop(slots)
             let_go(slots)
             return left
 
@@ -269,7 +265,7 @@ class _Compiler:
         if reason or self.record is None:
             self.refuse(loop, reason)
             return plain
-        quiet = _Compiler(self.machine, None, None, self.numbers).step(loop)
+        quiet = replace(self, listen=None, record=None).step(loop)
         variables = [loop.variable(key) for key in (*loop.sequences, *loop.carry)]
         outside = sorted(names_in(_inside(loop)) - _made_in(loop))
         given = [self.number(name) for name in (*variables, *outside)]
@@ -305,16 +301,18 @@ def _keeping(keep: Keep, block: Block, number: int) -> Run:
 
 
 def _reading(number: int, fields: tuple[str, ...]) -> Read:
-    if not fields:
-        return itemgetter(number)
-
-    def read(slots: Slots) -> Any:
-        value = slots[number]
-        for name in fields:
-            value = field_of(value, name)
-        return value
-
+    read: Read = itemgetter(number)
+    for name in fields:
+        read = _reading_field(read, name)
     return read
+
+
+def _reading_field(read: Read, name: str) -> Read:
+    def read_field(slots: Slots) -> Any:
+        whole: dict[str, Any] | tuple[Any, ...] = read(slots)  # a loop's value, or a NamedTuple
+        return whole[name] if isinstance(whole, dict) else getattr(whole, name)
+
+    return read_field
 
 
 def _why_not(loop: Loop) -> str:

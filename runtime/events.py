@@ -50,7 +50,6 @@ class NodeFinished(NamedTuple):
     """A node gave its value."""
 
     call: Call
-    seconds: float
     value: Any
 
 
@@ -104,4 +103,7 @@ Event = (
     | RunFinished
 )
 Listen = Callable[[Event], None]
-"""What is told of every event, between nodes; whatever it raises ends the run there."""
+"""What is told of events, between nodes; whatever it raises ends the run there.
+
+Of the nodes inside loops it is told only of effects, unless a session is to tell of `each_node`.
+"""

@@ -36,7 +36,8 @@ class Session:
     `auto` takes the fastest device, and the fastest precision of the networks that is sound on it;
     the sample itself always stays float32. `listen` is told of every event of every run;
     `passes` are those of the plan (`runtime.plan.PASSES`), all unless some are to be left out;
-    `capture` lets a GPU replay a recording of each loop's body, whose nodes are then not told of;
+    `each_node` has it told of every node inside loops, too, not of their steps and effects alone: a
+    GPU then replays no recording of a loop's body;
     `cache` remembers what earlier runs made: by default in memory, None = nothing is remembered;
     `checkpoint` is told where loops stand, and where they begin;
     `memory` is what weights and tensors may take on the device, as `6GB`: where a plan would hold
@@ -51,7 +52,7 @@ class Session:
         dtype: str = "auto",
         listen: Listen | None = None,
         passes: Iterable[str] = PASSES,
-        capture: bool = True,
+        each_node: bool = False,
         cache: Remembering | None = IN_MEMORY,
         checkpoint: Checkpoint | None = None,
         memory: str = "auto",
@@ -68,7 +69,8 @@ class Session:
         self.compiler = Compiler(self._tell)
         self.checkpoint = checkpoint
         self.cache = Cache() if cache is IN_MEMORY else cache
-        self.record = record_on_cuda if capture and self.device.type == "cuda" else None
+        self.each_node = each_node
+        self.record = record_on_cuda if self.device.type == "cuda" and not each_node else None
         self._planned: tuple[Graph, str, Spared] | None = None
         self.files = Files()
         self.fitting = Fitting(self.device, self.dtype, memory, savings)
@@ -150,8 +152,10 @@ class Session:
                     self.cache.keep_at_most(spared.left)
                 plan, remembered = recall(plan, remember)
                 found, keep = found | remembered, remember.keep
-            values = known | found
-            return evaluate(plan, values, machine, self.listen, keep, self.record, checkpoint)
+            values, record = known | found, self.record
+            return evaluate(
+                plan, values, machine, self.listen, keep, record, checkpoint, self.each_node
+            )
 
         outputs = run_sparingly(run, spared, self._free, self._tell)
         self._tell(RunFinished(time.perf_counter() - begin))

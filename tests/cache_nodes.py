@@ -74,7 +74,7 @@ class Watched:
 
     def __init__(self, cache, passes=("share",)):
         self.called = []
-        self.session = Session("cpu", "float32", self.listen, passes, cache=cache)
+        self.session = Session("cpu", "float32", self.listen, passes, each_node=True, cache=cache)
 
     def listen(self, event):
         if isinstance(event, NodeStarted):

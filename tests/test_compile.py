@@ -124,7 +124,7 @@ def use(monkeypatch, backend):
 
 def session(**options):
     told = []
-    return Session("cpu", "float32", told.append, **options), told
+    return Session("cpu", "float32", told.append, each_node=True, **options), told
 
 
 def compiled_by(backend, net, tell=lambda _: None):

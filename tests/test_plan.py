@@ -121,7 +121,7 @@ def run(source, passes=PASSES, **inputs):
             called.append(event.call.name)
 
     graph = load_text(source, "graph", registry)
-    outputs = Session("cpu", "float32", listen, passes)(graph, **inputs)
+    outputs = Session("cpu", "float32", listen, passes, each_node=True)(graph, **inputs)
     return outputs["sample"], called
 
 
@@ -229,7 +229,8 @@ def test_a_twin_that_has_a_flag_runs_with_the_others_where_it_holds(body, made):
             together.append(tuple(name.removeprefix("loop/") for name in event.value))
 
     graph = load_text(source, "graph", registry)
-    planned = Session("cpu", "float32", listen, ("twins",))(graph)["sample"]
+    session = Session("cpu", "float32", listen, ("twins",), each_node=True)
+    planned = session(graph)["sample"]
     assert torch.allclose(plain, planned, rtol=1e-6, atol=0)
     assert together == made
 

@@ -40,7 +40,8 @@ def profile(monkeypatch):
 
     monkeypatch.setattr("runtime.profile._now", now)
     found = Profile()
-    Session("cpu", "float32", found, cache=None)(load_text(GRAPH, "slow", registry))
+    session = Session("cpu", "float32", found, cache=None, each_node=True)
+    session(load_text(GRAPH, "slow", registry))
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graph import GraphError, Registry, load_text
-from runtime import NodeStarted, RunError, RunStarted, Session, StepFinished
+from runtime import NodeFinished, NodeStarted, RunError, RunStarted, Session, StepFinished
 from runtime.errors import node_failed
 
 registry = Registry()
@@ -135,7 +135,8 @@ def run(text, **inputs):
         if isinstance(event, NodeStarted):
             called.append(event.call.name)
 
-    outputs = Session("cpu", "float32", listen)(load_text(text, "graph.yaml", registry), **inputs)
+    session = Session("cpu", "float32", listen, each_node=True)
+    outputs = session(load_text(text, "graph.yaml", registry), **inputs)
     return outputs, called
 
 
@@ -214,6 +215,29 @@ def test_a_listener_can_end_a_run_between_steps():
     with pytest.raises(KeyboardInterrupt):
         Session("cpu", "float32", listen)(load_text(LOOP, "graph.yaml", registry))
     assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(("each_node", "told"), [(False, ["told"]), (True, ["next", "told"])])
+def test_of_what_a_step_calls_effects_are_told_and_all_nodes_where_that_is_asked(each_node, told):
+    events = []
+    inside = """
+nodes:
+  first: {node: add, a: 1, b: 1}
+  loop:
+    for: {x: [1.0, 2.0]}
+    carry: {sum: {from: $first, then: $next}}
+    nodes: {next: {node: add, a: $sum, b: $x}, told: {node: tell, a: $next}}
+outputs: {sum: $loop.sum}
+"""
+    session = Session("cpu", "float32", events.append, each_node=each_node)
+    assert session(load_text(inside, "graph.yaml", registry)) == {"sum": 5.0}
+    calls = ["first", *(f"loop/{name}" for name in told * 2)]
+    for sort in (NodeStarted, NodeFinished):
+        assert [event.call.name for event in events if isinstance(event, sort)] == calls
+    steps = [event.done for event in events if isinstance(event, StepFinished)]
+    assert steps == [1, 2]
+    values = [event.value for event in events if isinstance(event, NodeFinished)]
+    assert values == ([2, 3, 3, 5, 5] if each_node else [2, 3, 5])
 
 
 def test_inputs_are_checked_before_anything_runs():

@@ -74,7 +74,7 @@ def counting():
         if isinstance(event, NodeStarted):
             called.append(event.call.node.name)
 
-    return Session("cpu", "float32", listen, cache=None), called
+    return Session("cpu", "float32", listen, cache=None, each_node=True), called
 
 
 def test_runs_together_give_what_each_gives_alone_for_as_many_calls_as_one():

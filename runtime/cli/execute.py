@@ -43,7 +43,7 @@ def execute(
         # One run makes nothing twice in memory, and would only hold it longer.
         cache = Cache(0, given.cache) if given.cache or given.explain else None
         session = Session(
-            given.device, given.dtype, listen, passes, not given.profile, cache, checkpoint,
+            given.device, given.dtype, listen, passes, bool(given.profile), cache, checkpoint,
             given.memory, savings,
         )  # fmt: skip
     except (ValueError, OSError) as error:
@@ -77,7 +77,7 @@ def execute(
 
 
 class _Interrupt:
-    """Ends a run between two nodes at the first Ctrl-C, and at once at the second."""
+    """Ends a run after a step, or between two nodes, at the first Ctrl-C; at the second at once."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -17,7 +17,7 @@ from .worker import Line
 
 
 class _Cancelled(Exception):
-    """Ends a run between two of its nodes."""
+    """Ends a run after one of its steps, or between two of its nodes."""
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,11 @@ def load_other_text_model(
 
 
 def _build(found: Component) -> Any:
-    from transformers import AutoConfig, AutoModelForTextEncoding
-    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import AutoConfig
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
+        AutoModelForTextEncoding,
+    )
 
     kinds = {name: kind for kind, name in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.items()}
     name = found.config["architectures"][0]

@@ -17,10 +17,13 @@ def read_other_tokenizer(files: list[Path], config: Mapping[str, Any]) -> Tokeni
     Raises ValueError for one that is code of the checkpoint's own, whose vocabulary is missing or
     wants a package that is, or that transformers cannot read.
     """
-    import transformers
+    from transformers.models.auto.tokenization_auto import (
+        AutoTokenizer,
+        tokenizer_class_from_name,
+    )
 
     name = config["tokenizer_class"]
-    is_known = hasattr(transformers, name) or hasattr(transformers, f"{name}Fast")
+    is_known = tokenizer_class_from_name(name) or tokenizer_class_from_name(f"{name}Fast")
     if "auto_map" in config and not is_known:
         raise ValueError(f"{name} is code of the checkpoint's own, which is never run")
     vocabularies = {file.name for file in files} & set(VOCABULARIES)
@@ -32,7 +35,7 @@ def read_other_tokenizer(files: list[Path], config: Mapping[str, Any]) -> Tokeni
             "there: pip install sentencepiece"
         )
     try:
-        found = transformers.AutoTokenizer.from_pretrained(
+        found = AutoTokenizer.from_pretrained(
             files[0].parent, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:

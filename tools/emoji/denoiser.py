@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.models.clip import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from nodes.models import AutoencoderKL, UNet2DConditionModel
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import CLIPTokenizer
+from transformers.models.clip import CLIPTokenizer
 
 from nodes.models import AutoencoderKL, UNet2DModel
 

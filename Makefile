@@ -1,8 +1,8 @@
 # Everything runs in .venv, which the first target makes.
 PYTHON ?= python3
 BIN := .venv/bin
-# A process for each core, each with one thread: more threads than cores slow all of them down.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 8 --dist worksteal
+# A process for each core, each with one thread, as tests/conftest.py says.
+PYTEST := $(BIN)/pytest -q -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test check types fast-tests
 

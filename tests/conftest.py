@@ -1,24 +1,35 @@
 """Small random checkpoints, made by the development oracle, that many tests share."""
 
+from __future__ import annotations
+
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+gc.disable()  # until all is imported, for what is imported stays
 os.environ["HF_HUB_OFFLINE"] = "1"
+# As many processes as cores run beside each other; sums of more threads differ in their last bits.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Ray gives its workers a niceness of 15, and a busy machine then gives them next to nothing.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112, the name is Ray's
 
-import pytest
-import torch
-from torch import Tensor, nn
-
-from nodes.models.packed import Packed
+if TYPE_CHECKING:  # the process that hands out the tests waits for no PyTorch
+    from torch import Tensor, nn
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
 ROOT = Path(__file__).parent.parent
 EMOJI = ROOT / "graphs" / "checkpoints" / "emoji-64"
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Look for garbage in what the tests make, and less often than each 700 objects."""
+    gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +49,8 @@ def relative() -> Callable[[Tensor, Tensor], float]:
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
     """Give all weights by name, those in oneDNN's layout too, which `state_dict` leaves out."""
+    from nodes.models.packed import Packed
+
     packed = {
         f"{name}.weight": it.weight
         for name, it in network.named_modules()
@@ -85,6 +98,7 @@ def full_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_stable_diffusion(
     folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]
 ) -> Path:
+    import torch
     from diffusers import (
         AutoencoderKL,
         PNDMScheduler,
@@ -136,6 +150,7 @@ def write_stable_diffusion(
 @pytest.fixture(scope="session")
 def tiny_ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write random weights in the architecture of google/ddpm-*, as the flat folder that these are."""
+    import torch
     from diffusers import DDPMScheduler, UNet2DModel
 
     torch.manual_seed(0)
@@ -162,37 +177,18 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
 
     As in the published checkpoints the second tokenizer pads with an exclamation mark.
     """
+    import torch
     from diffusers import (
         AutoencoderKL,
         EulerDiscreteScheduler,
         StableDiffusionXLPipeline,
         UNet2DConditionModel,
     )
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTextModelWithProjection,
-        CLIPTokenizer,
-    )
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     from tests.published_configs import UNETS, reduced
 
     tokenizer = CLIPTokenizer.from_pretrained(EMOJI / "tokenizer")
-
-    def text_config(width: int, activation: str) -> CLIPTextConfig:
-        return CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=32,
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            hidden_act=activation,
-            projection_dim=12,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny-sdxl")
     unet = reduced(UNETS["sdxl"]) | {"cross_attention_dim": 16 + 24, "sample_size": 16}
@@ -206,8 +202,8 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
             sample_size=128,
             scaling_factor=0.13025,
         ),
-        text_encoder=CLIPTextModel(text_config(16, "quick_gelu")).eval(),
-        text_encoder_2=CLIPTextModelWithProjection(text_config(24, "gelu")).eval(),
+        text_encoder=CLIPTextModel(sdxl_text_config(tokenizer, 16, "quick_gelu")).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(sdxl_text_config(tokenizer, 24, "gelu")).eval(),
         tokenizer=tokenizer,
         tokenizer_2=CLIPTokenizer.from_pretrained(EMOJI / "tokenizer", pad_token="!"),
         scheduler=EulerDiscreteScheduler(
@@ -221,3 +217,20 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.save_pretrained(folder)
     return pipeline, str(folder)
+
+
+def sdxl_text_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPTextConfig:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=32,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        hidden_act=activation,
+        projection_dim=12,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )

@@ -73,7 +73,20 @@ def conditions_for(config: dict) -> tuple[Conditions, dict]:
     return Conditions(label, pooled, size, guidance), theirs
 
 
-@pytest.mark.parametrize("config", UNETS.values(), ids=UNETS.keys())
+# Others differ from one of those beside them in numbers of channels and layers alone.
+LIKE_ANOTHER = {
+    "stable diffusion 1 inpainting", "instruct pix2pix", "stable diffusion 2 depth",
+    "sdxl inpainting", "segmind vega",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, id=name, marks=[pytest.mark.slow] if name in LIKE_ANOTHER else [])
+        for name, config in UNETS.items()
+    ],
+)
 def test_a_unet_predicts_what_the_oracle_does_and_so_do_its_gradients(config, relative):
     config = reduced(config)
     theirs, ours = twins(diffusers.UNet2DConditionModel, UNet2DConditionModel, config)

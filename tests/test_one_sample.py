@@ -127,7 +127,9 @@ def test_it_is_computed_once_in_front_of_the_first_look_at_the_text():
 @pytest.mark.parametrize(
     ("name", "side", "share"),
     [
-        ("stable diffusion 1", 64, 0.026), ("stable diffusion 1", 32, 0.018), ("sdxl", 128, 0.0025),
+        ("stable diffusion 1", 64, 0.026),
+        pytest.param("stable diffusion 1", 32, 0.018, marks=pytest.mark.slow),
+        pytest.param("sdxl", 128, 0.0025, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_operations_that_a_pair_of_guidance_saves(name, side, share):

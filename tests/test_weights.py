@@ -83,7 +83,7 @@ def split_in_two(folder):
 
 @pytest.mark.parametrize("in_shards", [False, True])
 def test_old_names_of_attention_are_understood(checkpoint, in_shards):
-    plain = load_unet(checkpoint)
+    plain = weights_of(load_unet(checkpoint))
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
     def rename(tensors):
@@ -99,7 +99,7 @@ def test_old_names_of_attention_are_understood(checkpoint, in_shards):
     if in_shards:
         split_in_two(checkpoint)
     for name, tensor in weights_of(load_unet(checkpoint)).items():
-        assert torch.equal(tensor, weights_of(plain)[name]), name
+        assert torch.equal(tensor, plain[name]), name
 
 
 def test_shards_are_one_file(checkpoint):

@@ -94,3 +94,10 @@ def test_no_body_breaks_a_shipped_graph(mode):
         case.call_and_validate(headers=BEARER, excluded_checks=[positive_data_acceptance])
 
     check()
+
+
+def test_an_input_of_two_types_has_the_limits_of_both():
+    served = serve_graph(a_graph(), {"source": ""}, LIMITS, frozenset())
+    mood = served.schema()["properties"]["mood"]
+    assert (mood["maxLength"], mood["maximum"]) == (10_000, 2**64 - 1)
+    assert mood["minimum"] == -mood["maximum"]

@@ -95,15 +95,13 @@ class Served:
         for name in self.open:
             entry = self.graph.inputs[name]
             found = input_schema(entry)
-            kinds = [each.get("type") for each in (found, *found.get("anyOf", ()))]
-            if name in self.uploads:
-                found = _upload_schema(entry)
-            elif "string" in kinds:
+            kinds = {each.get("type") for each in (found, *found.get("anyOf", ()))}
+            if "string" in kinds:
                 found = {**found, "maxLength": LONGEST_TEXT}
-            elif {"integer", "number"} & {*kinds}:
+            if kinds & {"integer", "number"}:
                 most = min(self.limits.get(name, LARGEST_NUMBER), found.get("maximum", math.inf))
                 found = {"minimum": -LARGEST_NUMBER, **found, "maximum": most}
-            properties[name] = found
+            properties[name] = _upload_schema(entry) if name in self.uploads else found
         required = [name for name in self.open if self.graph.inputs[name].required]
         return {
             "type": "object",

@@ -1,15 +1,19 @@
 """Loading a full-width Stable Diffusion 1 folder, ours beside the oracle's.
 
-    python benchmarks/loading.py FOLDER [float32 | float16]
+    python benchmarks/loading.py FOLDER [float32 | float16] [--cold]
 
 Writes random weights to FOLDER if it is empty (4.3 GB in float32), then loads it in a process of
 its own each time, alternating: the UNet alone, and all parts, as they are and in another
 precision. Imports are not counted. Processor seconds are those of all threads until every weight
 was touched: they say more than seconds where others use the machine. Memory is what the process
 came to hold above its imports; what is mapped from the files counts too. For Linux.
+
+With --cold no weights are in the page cache when a process begins, and what stands beside ours is
+ours without reading ahead. The disk's own setting decides: /sys/block/DISK/queue/read_ahead_kb.
 """
 
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -58,11 +62,14 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
     import torch
 
     wanted = torch.bfloat16 if case.endswith("converted") else getattr(torch, stored)
-    if who == "ours":
+    if who != "diffusers":
+        import nodes.load as loading
         from nodes.load import load_scheduler_config, load_unet, load_vae
         from nodes.text import load_text_encoder, load_tokenizer
 
         device = torch.device("cpu")
+        if who == "as it is read":
+            loading.read_ahead = lambda _: None
     else:
         import diffusers
 
@@ -71,7 +78,7 @@ def load(who: str, case: str, folder: str, stored: str) -> None:
         unet_class = diffusers.UNet2DConditionModel
     before = _megabytes("VmRSS")
     begin, processor = time.perf_counter(), time.process_time()
-    if who == "ours":
+    if who != "diffusers":
         networks: list[torch.nn.Module] = [load_unet(folder, device, wanted)]
         if case != "unet":
             networks += [load_vae(folder, device, wanted)]
@@ -104,21 +111,32 @@ def _megabytes(name: str) -> float:
     return int(re.findall(rf"{name}:\s+(\d+)", status)[0]) / 1024
 
 
-def main(folder: Path, dtype: str) -> None:
-    """Print a line for each case: ours, the oracle's, and the ratio of the medians."""
+def forget(folder: Path) -> None:
+    """Have the system put a checkpoint's files out of the page cache."""
+    os.sync()
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def main(folder: Path, dtype: str, cold: bool) -> None:
+    """Print a line for each case: ours, what it is compared with, and the ratio of the medians."""
+    other = "as it is read" if cold else "diffusers"
     if not (folder / "model_index.json").exists():
         command = [sys.executable, __file__, "--write", str(folder), dtype]
         subprocess.run(command, capture_output=True, check=True)
-    print(f"{'median of ' + str(RUNS):46}{'ours':>24}{'diffusers':>24}{'ratio':>8}")
+    print(f"{'median of ' + str(RUNS):46}{'ours':>24}{other:>24}{'ratio':>8}")
     for case in CASES:
-        found: dict[str, list[dict[str, float]]] = {"ours": [], "diffusers": []}
+        found: dict[str, list[dict[str, float]]] = {"ours": [], other: []}
         for _ in range(RUNS):
             for who, runs in found.items():
+                if cold:
+                    forget(folder)
                 command = [sys.executable, __file__, "--load", who, case, str(folder), dtype]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
         for what in ("loaded", "touched", "processor", "held"):
-            ours, theirs = ([run[what] for run in found[who]] for who in ("ours", "diffusers"))
+            ours, theirs = ([run[what] for run in found[who]] for who in ("ours", other))
             unit = "of the weights' size" if what == "held" else "s"
             label = f"{case}: {what}, {unit}"
             ratio = statistics.median(ours) / statistics.median(theirs)
@@ -136,6 +154,7 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), sys.argv[3])
     elif len(sys.argv) > 1:
-        main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "float32")
+        words = [word for word in sys.argv[1:] if word != "--cold"]
+        main(Path(words[0]), words[1] if len(words) > 1 else "float32", "--cold" in sys.argv)
     else:
         sys.exit(__doc__)

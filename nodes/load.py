@@ -24,7 +24,7 @@ from .models import (
     packable,
 )
 from .schedulers import resolve
-from .weights import Component, find_component, load_weights, read_config
+from .weights import Component, find_component, load_weights, read_ahead, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
 Value = TypeVar("Value")
@@ -129,12 +129,14 @@ def find_part(
 ) -> Component:
     """Find a part of a checkpoint and hold its files to the digests that the graph pins.
 
-    For the meta device, where a network is its shapes, that is the config alone.
+    For the meta device, where a network is its shapes, that is the config alone. Its tensors are
+    read ahead from here on.
     """
     if device.type == "meta":
         config = read_config(model, subfolder, "config.json", revision)
         return Component(config.values, {}, config.file)
     found = find_component(model, subfolder, revision, variant)
+    read_ahead(found.tensors.values())  # now, so that it has a start on who reads them
     check_digests(found.weight_files, sha256)
     return found
 

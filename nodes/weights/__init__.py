@@ -17,6 +17,7 @@ from .ip_adapter import open_ip_adapter
 from .key_names_unet import unet_names
 from .load import load_weights
 from .lora import Change, Changes, layer_names, read_lora
+from .page_cache import read_ahead
 from .shipped import shipped_checkpoints
 from .single_file import find_single_file, read_single_file
 from .stored import open_tensors
@@ -46,6 +47,7 @@ __all__ = [
     "open_checkpoint",
     "open_ip_adapter",
     "open_tensors",
+    "read_ahead",
     "read_config",
     "read_lora",
     "read_single_file",

@@ -18,7 +18,8 @@ class StoredTensor:
     """A tensor in a file: what its header says, and how to read it.
 
     What `read` gives lies in the file itself, mapped to memory; after a copy of it was made,
-    `release` gives the memory back, and reading it again would read the file again.
+    `release` gives the memory back, and reading it again would read the file again. `span` is the
+    bytes of the file that it lies in, empty where that is not known.
     """
 
     file: Path
@@ -26,6 +27,7 @@ class StoredTensor:
     dtype: torch.dtype
     read: Callable[[], Tensor]
     release: Callable[[], None] = _nothing
+    span: range = range(0)
 
 
 class StoredConfig(NamedTuple):

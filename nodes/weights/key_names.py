@@ -70,7 +70,7 @@ def _stacked(tensors: list[StoredTensor]) -> StoredTensor:
         for tensor in tensors:
             tensor.release()
 
-    return replace(first, shape=shape, read=read, release=release)
+    return replace(first, shape=shape, read=read, release=release, span=range(0))
 
 
 SAME = Form(lambda tensor, _: [tensor], lambda tensors: tensors[0])

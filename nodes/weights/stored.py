@@ -97,7 +97,8 @@ def _stored(file: Path, mapped: mmap.mmap, begin: int, entry: Mapping[str, Any])
         if length > 0 and hasattr(mmap, "MADV_DONTNEED"):  # Windows keeps the pages
             mapped.madvise(mmap.MADV_DONTNEED, start, length)
 
-    return StoredTensor(file, shape, dtype, read, release)
+    span = range(begin + first, begin + last)
+    return StoredTensor(file, shape, dtype, read, release, span)
 
 
 def _check_coverage(entries: Mapping[str, Any], size: int) -> None:

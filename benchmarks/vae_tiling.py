@@ -3,11 +3,11 @@
     python -m benchmarks.vae_tiling [--runs 3] [512 1024 2048]
     python -m benchmarks.vae_tiling --differs 2048
 
-Each decode runs in a process of its own, in turn, on one thread; weights are random, tiles 512
-pixels. Prints the median of processor seconds with its spread, the share of what the machine
-multiplies matrices at, the most memory above the weights, and the ratio of both to diffusers. The
-second line compares the trained autoencoder of emoji-64 in such tiles with the whole. For Linux;
-needs the extra `dev`.
+Each decode runs in a process of its own, in turn, on one thread; random weights come from a file in
+float32, tiles are of 512 pixels. Prints the median of processor seconds with its spread, the share
+of what the machine multiplies matrices at, the most memory above what was held before weights were
+loaded, and the ratio of both to diffusers. The second line compares the trained autoencoder of
+emoji-64 in such tiles with the whole. For Linux; needs the extra `dev`.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,15 @@ WAYS = {
 FLOPS_256 = 0.62e12
 
 
-def decode(way: str, side: int) -> None:
-    """Decode one picture and print seconds, memory above the weights in MB, and the share."""
+def write(folder: str) -> None:
+    """Write an autoencoder of random weights."""
+    import diffusers
+
+    diffusers.AutoencoderKL(**CONFIG, sample_size=512).save_pretrained(f"{folder}/vae")
+
+
+def decode(way: str, side: int, folder: str) -> None:
+    """Decode one picture and print seconds, memory in MB with the weights, and the share."""
     import torch
 
     torch.set_grad_enabled(False)
@@ -44,21 +52,24 @@ def decode(way: str, side: int) -> None:
     dtype = getattr(torch, name)
     latents = torch.randn(1, 4, side // 8, side // 8, dtype=dtype)
     if way.startswith("ours"):
-        from nodes.models import AutoencoderKL, pack
+        from nodes.load import load_vae
 
-        vae = pack(AutoencoderKL.from_config(CONFIG).to(dtype).requires_grad_(False))
+        held = peak_memory()
+        vae = load_vae(folder, torch.device("cpu"), dtype)
         call = lambda: vae.decode(latents, 64 if tiled else None)  # noqa: E731
     else:
         import diffusers
 
-        vae = diffusers.AutoencoderKL(**CONFIG, sample_size=512).to(dtype)
+        held = peak_memory()
+        vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype)
         if tiled:
             vae.enable_tiling()
         call = lambda: vae.decode(latents).sample  # noqa: E731
     Path("/proc/self/clear_refs").write_text("5")  # the most that it held begins anew
-    before, begin = peak_memory(), time.process_time()
+    begin = time.process_time()
     call()
-    seconds, more = time.process_time() - begin, 1024 * (peak_memory() - before)
+    seconds = time.process_time() - begin
+    more = 1024 * (peak_memory() - held)
     share = FLOPS_256 * (side / 256) ** 2 / seconds / ceiling(name)
     print(json.dumps({"seconds": seconds, "memory": more, "share": share}))
 
@@ -102,19 +113,26 @@ def main() -> None:
     parser.add_argument("sides", nargs="*", type=int, default=[512, 1024, 2048])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--decode", choices=WAYS)
+    parser.add_argument("--folder")
     parser.add_argument("--differs", type=int, metavar="SIDE")
     given = parser.parse_args()
     if given.decode:
-        decode(given.decode, given.sides[0])
-        return
-    if given.differs:
+        decode(given.decode, given.sides[0], given.folder)
+    elif given.differs:
         differ(given.differs)
-        return
-    for side in given.sides:
+    else:
+        with tempfile.TemporaryDirectory(prefix="decode-") as folder:
+            write(folder)
+            compare(given.sides, given.runs, folder)
+
+
+def compare(sides: list[int], count: int, folder: str) -> None:
+    """Decode in every way at every size, in turn."""
+    for side in sides:
         runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-        for _ in range(given.runs):
+        for _ in range(count):
             for way, found in runs.items():
-                words = ["benchmarks.vae_tiling", "--decode", way, str(side)]
+                words = ["benchmarks.vae_tiling", f"--folder={folder}", "--decode", way, str(side)]
                 done = subprocess.run(
                     [sys.executable, "-m", *words], capture_output=True, text=True, check=True
                 )

@@ -87,15 +87,22 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None, doubled: bool) -> 
     for first in range(0, height, rows):
         place = made[:, first : first + rows]
         above, below = step * first - 1, step * (first + place.shape[1]) + 1
-        seen = pixels[:, max(above, 0) : below]
-        padded = F.pad(seen, (0, 0, 1, 1, int(above < 0), int(below > sides[0])))
-        patches = _transform_pixels(padded, algorithm)
-        found = torch.bmm(patches.view(products, -1, channels), weight.mT)
-        found = found.view(*patches.shape[:-1], outputs)
-        if bias is not None:
-            found[1, 1] += bias
-        _transform_outputs(found, algorithm, place)
+        edges = (0, 0, 1, 1, int(above < 0), int(below > sides[0]))
+        seen = F.pad(pixels[:, max(above, 0) : below], edges)
+        _convolve_rows(seen, weight, bias, algorithm, place)
     return made.view(batch, 2 * height, 2 * width, outputs).permute(0, 3, 1, 2)
+
+
+def _convolve_rows(
+    pixels: Tensor, weight: Tensor, bias: Tensor | None, algorithm: Algorithm, out: Tensor
+) -> None:
+    """Convolve padded rows (B, h, w, C) to outputs (B, H, 2, W, 2, O)."""
+    patches = _transform_pixels(pixels, algorithm)
+    products = torch.bmm(patches.flatten(2, 4).flatten(0, 1), weight.mT)  # R·R BHW O
+    products = products.view(*patches.shape[:-1], -1)
+    if bias is not None:
+        products[1, 1] += bias
+    _transform_outputs(products, algorithm, out)
 
 
 def _transform_pixels(pixels: Tensor, algorithm: Algorithm) -> Tensor:

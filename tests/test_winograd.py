@@ -68,7 +68,9 @@ def test_the_error_of_fewer_products_in_bfloat16(twice, relative):
     ],
 )
 def test_where_fewer_products_pay(shape, outputs, twice, dtype, expected):
-    assert pays(torch.empty(shape, dtype=dtype, device="meta"), outputs, twice) is expected
+    x = torch.empty(shape, dtype=dtype, device="meta")
+    assert pays(x, outputs, twice) is expected
+    assert pays(x[:1], outputs, twice) is expected  # a picture is the same by itself
 
 
 @pytest.mark.skipif(not can_pack(torch.bfloat16), reason="this processor packs no bfloat16")

@@ -44,8 +44,9 @@ AT_ONCE = 2**22
 """So many transformed numbers are held at once: the products find them in the cache."""
 ROWS_AT_ONCE = 8192
 """So many weights of 3 × 3 are transformed at once: they stay in the cache."""
-FEWEST_ROWS, NARROWEST = 32, 64
-"""What products need to take longer than the sums: rows, and channels on both sides together."""
+FEWEST_PATCHES, NARROWEST = 16, 64
+"""What products need to take longer than the sums: patches of a picture, so that those beside it
+change nothing, and channels on both sides together."""
 LARGEST = 1280 * 1024
 """A weight of more is left as it is: its 16 matrices take 16 / 9 of its memory."""
 
@@ -55,14 +56,14 @@ def pays(x: Tensor, outputs: int, doubled: bool) -> bool:
 
     What is not doubled only in bfloat16: it is less exact, and float32 is what all is compared to.
     """
-    batch, channels, height, width = x.shape
+    _, channels, height, width = x.shape
     if not doubled and (
         x.dtype != torch.bfloat16 or height % 2 or width % 2 or channels * outputs > LARGEST
     ):
         return False
-    patches = batch * height * width // (DOUBLED if doubled else SAME_SIZE).step ** 2
+    patches = height * width // (DOUBLED if doubled else SAME_SIZE).step ** 2
     wide = channels * outputs / (channels + outputs)
-    return patches >= FEWEST_ROWS and wide >= NARROWEST
+    return patches >= FEWEST_PATCHES and wide >= NARROWEST
 
 
 def transform_weight(weight: Tensor, dtype: torch.dtype, doubled: bool) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -24,6 +24,7 @@ from graph import (
     Loop,
     Place,
     Value,
+    listed,
     prune,
     values_of,
 )
@@ -60,7 +61,7 @@ class Cost:
 class Report:
     """What a check found: mistakes, the value of every block in words, and what they cost.
 
-    `absent` are the findings that only say that a checkpoint is not there.
+    `absent` are the findings that only say that a checkpoint or a file is not there, each once.
     `unchecked` names the blocks that need numbers, so that shapes alone do not tell their value.
     `peak_bytes` are the most that weights and tensors hold together at one time.
     """
@@ -107,6 +108,8 @@ def _walk(
     with torch.no_grad(), FusedAttention(), check.meter:
         check.blocks(plan.blocks, unset | dict(inputs), 1, last_uses(plan))
     check.report.peak_bytes = check.meter.peak
+    check.report.absent = list(map(_once, check.absent.values()))
+    check.report.findings += check.report.absent
     check.report.findings = list(GraphError(check.report.findings).findings)
     return check.report
 
@@ -118,6 +121,9 @@ class _Check:
     meter: Meter
     only: Set[int] | None
     resting: set[str] = field(default_factory=set[str])
+    absent: dict[str, list[tuple[str, Finding]]] = field(
+        default_factory=dict[str, list[tuple[str, Finding]]]
+    )
 
     def blocks(
         self,
@@ -155,11 +161,11 @@ class _Check:
         except Exception as error:
             if _needs_numbers(error):
                 self.report.unchecked.append(call.name)
-            else:
+            elif isinstance(error, FileNotFoundError):
                 finding = _finding(call, arguments, error)
-                self.report.findings.append(finding)
-                if isinstance(error, FileNotFoundError):
-                    self.report.absent.append(finding)
+                self.absent.setdefault(str(error), []).append((call.name, finding))
+            else:
+                self.report.findings.append(_finding(call, arguments, error))
             self.meter.peak = max(before, self.meter.peak)
             return UNKNOWN
         finally:
@@ -288,6 +294,13 @@ def _weights(value: Any) -> Iterator[Tensor]:
 def _needs_numbers(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, RuntimeError) and "meta" in text and "device" not in text
+
+
+def _once(found: list[tuple[str, Finding]]) -> Finding:
+    """Say where it was found first that something is not there, and who else wants it."""
+    (_, first), *others = found
+    names = [f"'{name}'" for name, _ in others]
+    return replace(first, help=f"wanted by {listed(names)} too") if names else first
 
 
 def _finding(call: Call, arguments: Mapping[str, Any], error: Exception) -> Finding:

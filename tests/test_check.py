@@ -99,6 +99,49 @@ def test_colour_is_for_terminals() -> None:
     assert re.sub(r"\033\[[0-9;]*m", "", finding.render(colour=True)) == str(finding)
 
 
+ABSENT = """\
+sd15.yaml:4:3: 'unet' (load_unet): 'a/b' is not on this machine and the hub cannot be reached; \
+download it once while online, or give a folder
+    unet: {node: load_unet, model: a/b}
+    ^
+  help: wanted by 'vae' and 'text' too
+sd15.yaml:6:3: 'old' (load_vae): 'c/d' is not on this machine and the hub cannot be reached; \
+download it once while online, or give a folder
+    old:  {node: load_vae, model: c/d}
+    ^
+"""
+LOADED = """\
+# Four parts of two checkpoints.
+
+nodes:
+  unet: {node: load_unet, model: a/b}
+  vae:  {node: load_vae, model: a/b}
+  old:  {node: load_vae, model: c/d}
+  text: {node: load_text_encoder, model: a/b}
+  seen: {node: load_image, path: PICTURE}
+  part: {node: crop_image, image: $seen, left: 0, top: 0, width: 64, height: 64}
+outputs: {unet: $unet, vae: $vae, old: $old, text: $text, part: $part}
+"""
+
+
+def test_a_checkpoint_that_is_not_there_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = Path(__file__).parent.parent / "docs" / "images" / "demo.png"
+    monkeypatch.chdir(tmp_path)
+    graph = LOADED.replace("PICTURE", str(picture))
+    Path("sd15.yaml").write_text(graph)
+    assert main(["check", "sd15.yaml", "--offline"]) == 1
+    last = "sd15.yaml: names and types are right, shapes are not known\n"
+    assert capsys.readouterr() == ("", ABSENT + last)
+    Path("sd15.yaml").write_text(graph.replace("width: 64", "width: 10000"))
+    assert main(["check", "sd15.yaml", "--offline"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(ABSENT)
+    assert "the rectangle ends at 10000, 64" in err
+    assert last not in err
+
+
 @pytest.mark.parametrize("name", ["sd15", "emoji"])
 def test_new_graph_is_right_and_never_overwrites(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from graph import Graph, load, parse_inputs
 
 from ..check import Report, check_shapes, foresee
 from ..place import choose_device, choose_dtype
-from .shared import OK, WRONG, findings_as_data, print_findings, wrong
+from .shared import FAILED, OK, WRONG, findings_as_data, print_findings, wrong
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -32,10 +32,15 @@ def run(given: argparse.Namespace) -> int:
     inputs = parse_inputs(graph, given.inputs)
     absent = [key for key, it in graph.inputs.items() if it.required and key not in inputs]
     report = _report(graph, inputs, given.dtype, cost=given.cost or given.json)
+    only_absent = bool(report.findings) and all(it in report.absent for it in report.findings)
     if given.json:
         print(json.dumps(_as_data(report), indent=2))
     elif report.findings:
         print_findings(report.findings, sys.stderr)
+        if only_absent:
+            print(
+                f"{given.graph}: names and types are right, shapes are not known", file=sys.stderr
+            )
     else:
         print(f"{given.graph}: names, types and shapes are right")
         if absent:
@@ -44,6 +49,8 @@ def run(given: argparse.Namespace) -> int:
             print(f"not known before the run: the values of {', '.join(report.unchecked)}")
     if given.cost and not given.json:
         print(_table(report))
+    if only_absent:  # the graph is right, and a run of it would end so too
+        return FAILED
     return WRONG if report.findings else OK
 
 

@@ -18,6 +18,7 @@ _MARK = re.compile(
       | (?P<chunk>\bBREAK\b)""",
     re.VERBOSE,
 )
+_WEIGHTED = re.compile(r"(?<!\\)\((?=[^()]*[^\W\d_])[^()]*[^()\d\s]\s*:\s*\d*\.?\d+\s*\)")
 _WEIGHTS = {"(": 1.1, "[": 1 / 1.1}
 _OPENS = {")": "(", "]": "["}
 
@@ -58,6 +59,12 @@ def parse_weights(prompt: str) -> list[list[Piece]]:
         elif piece.text:
             parts[-1].append(piece)
     return [_joined(part) for part in parts]
+
+
+def find_weight(prompt: str) -> str | None:
+    """Find the first `(words:1.3)`, which nobody writes who does not mean a weight."""
+    found = _WEIGHTED.search(prompt)
+    return found[0] if found else None
 
 
 def _multiply(pieces: list[Piece | None], start: int, weight: float) -> None:

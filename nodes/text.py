@@ -1,7 +1,9 @@
 """From a prompt to what the network reads."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Annotated, NamedTuple
 
 import torch
@@ -14,8 +16,10 @@ from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
 from .load import Digest, Model, build_network, came_from_component, find_part, part_files
 from .models import CLIPTextModel
 from .other_text import OtherTextModel, load_other_text_model
+from .prompt_syntax import find_weight
 from .weights import StoredTensor, Tokenizer, find_tokenizer, read_tokenizer
 
+log = logging.getLogger("run-graph")
 ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection")
 ClipSkip = Annotated[
     int | None, Field(ge=1, description="leave out so many of the last layers; null = none")
@@ -91,10 +95,30 @@ def tokenize(
     prompt: Annotated[str | list[str], Field(description="one for all pictures, or one for each")],
     device: Device,
 ) -> Tokens:
-    """Turn a prompt into tokens, padded and cut to the length that the text encoder reads."""
+    """Turn a prompt into tokens, padded and cut to the length that the text encoder reads.
+
+    What is cut off, and a weight such as `(word:1.3)`, which is read as words, is warned of.
+    """
     prompts = [prompt] if isinstance(prompt, str) else prompt
-    numbers = [tokenizer.framed(tokenizer.split(one)) for one in prompts]
-    return torch.tensor(numbers, device=device)  # B N
+    numbers = [tokenizer.split(one) for one in prompts]
+    if device.type != "meta":  # a check is no run: it may ask several times
+        for one, split in zip(prompts, numbers, strict=True):
+            _warn(tokenizer, one, len(split))
+    return torch.tensor([tokenizer.framed(split) for split in numbers], device=device)  # B N
+
+
+def _warn(tokenizer: Tokenizer, prompt: str, count: int) -> None:
+    if weight := find_weight(prompt):
+        log.warning(
+            "prompt: '%s' is read as words: weights are for tokenize_weighted and encode_weighted",
+            weight,
+        )
+    if count > tokenizer.room:
+        log.warning(
+            "prompt: %d tokens, the text encoder reads %d: not read is '%s' "
+            "(tokenize_weighted reads all)",
+            count, tokenizer.room, shorten(tokenizer.unread(prompt), 40, placeholder=" …"),
+        )  # fmt: skip
 
 
 @node

@@ -1,7 +1,10 @@
 """Shows a run to a person: a bar on a terminal, plain lines elsewhere."""
 
+import logging
 import shutil
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from .events import (
@@ -41,34 +44,34 @@ class Progress:
                     self._passing(f"{event.call.name} …")
             case NodeFinished():
                 if event.call.node.effect:
-                    self._line(f"{event.call.name}: {_words(event.value)}")
+                    self.line(f"{event.call.name}: {_words(event.value)}")
             case StepFinished():
                 if self.terminal:
                     self._step(event)
             case RunStarted():
-                self._line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
+                self.line(f"{event.graph}: {event.dtype} on {event.device} ({event.why})")
             case MemorySpared():
-                self._line(str(event))
+                self.line(str(event))
             case NetworkCompiled():
                 blocks = ", ".join(f"{count} {name}" for name, count in event.blocks.items())
-                self._line(f"{event.name} is compiled when it is first called: {blocks}")
+                self.line(f"{event.name} is compiled when it is first called: {blocks}")
             case CompileRefused():
-                self._line(f"{event.name} is not compiled: {event.reason}")
+                self.line(f"{event.name} is not compiled: {event.reason}")
             case LoopStarted():
                 self.depth += 1
                 self.begin = self.drawn = time.perf_counter()
             case CaptureRefused():
-                self._line(f"{event.loop.name} runs node by node: {event.reason}")
+                self.line(f"{event.loop.name} runs node by node: {event.reason}")
             case LoopFinished():
                 self.depth -= 1
                 steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"
                 rate = event.steps / max(event.seconds, 1e-9)
                 if not self.depth:
-                    self._line(
+                    self.line(
                         f"{event.loop.name}: {steps} in {event.seconds:.1f} s ({rate:.1f} a second)"
                     )
             case RunFinished():
-                self._line(f"done in {event.seconds:.1f} s")
+                self.line(f"done in {event.seconds:.1f} s")
 
     def _step(self, event: StepFinished) -> None:
         now = time.perf_counter()
@@ -89,9 +92,36 @@ class Progress:
             self.stream.write(f"\r\033[K{text[:room]}")
             self.stream.flush()
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Write a line that stays."""
         self.stream.write(f"\r\033[K{text}\n" if self.terminal else f"{text}\n")
         self.stream.flush()
+
+
+class _Remarks(logging.Handler):
+    """Writes what is logged as lines of a progress, each once: SDXL reads a prompt twice."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self.progress = progress
+        self.written: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if text not in self.written:
+            self.written.add(text)
+            self.progress.line(text)
+
+
+@contextmanager
+def remarks_among(progress: Progress) -> Generator[None]:
+    """Write what nodes and the runtime warn of among the lines of a progress."""
+    log, remarks = logging.getLogger("run-graph"), _Remarks(progress)
+    log.addHandler(remarks)
+    try:
+        yield
+    finally:
+        log.removeHandler(remarks)
 
 
 def _words(value: Any) -> str:

@@ -1,12 +1,13 @@
 """What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
 
 import io
+import logging
 
 import pytest
 
 from graph import Registry, load_text
 from runtime import Session
-from runtime.progress import Progress
+from runtime.progress import Progress, remarks_among
 
 registry = Registry()
 
@@ -61,6 +62,17 @@ def test_a_bar_on_a_terminal(graph, monkeypatch):
     assert "loop ███████░░░░░░░░░░░░░░░░░░░░░░░ 1/4" in shown
     assert f"loop {'█' * 30} 4/4, 0 s left" in shown
     assert "\r\033[Ktold: it is 10\n" in shown
+
+
+def test_what_is_logged_is_a_line_of_its_own_beside_the_bar():
+    stream = Terminal()
+    log = logging.getLogger("run-graph")
+    with remarks_among(Progress(stream)):
+        for text in ("cut off", "cut off", "damaged"):
+            log.warning(text)
+        log.info("found")
+    log.warning("later")
+    assert stream.getvalue() == "\r\033[Kcut off\n\r\033[Kdamaged\n"
 
 
 def test_steps_that_are_quick_draw_the_last_alone(graph, monkeypatch):

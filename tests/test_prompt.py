@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import prompt, text
-from nodes.prompt_syntax import Piece, parse_weights
+from nodes.prompt_syntax import Piece, find_weight, parse_weights
 
 CPU = torch.device("cpu")
 ROOM = 30  # tokens in a chunk of the tiny encoders
@@ -39,6 +39,21 @@ def test_weights_are_read_as_people_write_them(written, expected):
     ]
     for part, other in zip(found, expected, strict=True):
         assert [piece.weight for piece in part] == pytest.approx([weight for _, weight in other])
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("a (fox:1.4) [lion]", "(fox:1.4)"),
+        ("a cat (sitting, 2 paws up : .5 ) (fox:2)", "(sitting, 2 paws up : .5 )"),
+        ("((fox:1.4))", "(fox:1.4)"),
+        (r"a \(fox:1.4\)", None),
+        ("a (fox) [lion] fox:1.4", None),
+        ("at noon (12:30), in a frame (ratio 16:9), :) (a: b)", None),
+    ],
+)
+def test_a_weight_is_found_where_nothing_else_can_be_meant(written, found):
+    assert find_weight(written) == found
 
 
 MARKS = st.text(st.sampled_from(r"()[]\:.-+1 aB") | st.characters(), max_size=40)

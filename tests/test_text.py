@@ -8,6 +8,7 @@ from transformers import CLIPTextConfig
 
 from nodes import text
 from nodes.models import CLIPTextModel
+from runtime.cli import main
 from tests.test_families import shapes
 
 CPU = torch.device("cpu")
@@ -56,6 +57,48 @@ def test_stable_diffusion_reads_a_prompt_as_the_oracle_does(
     tokenizer, encoder = load(str(tiny_stable_diffusion))
     found = text.encode_text(encoder, text.tokenize(tokenizer, PROMPTS, CPU), clip_skip)
     assert relative(found, expected) <= 1e-6
+
+
+END = "An  overlong end of a prompt that nobody reads but its author"
+CUT = (
+    "prompt: 65 tokens, the text encoder reads 30: not read is 'An overlong end of a prompt that …' "
+    "(tokenize_weighted reads all)"
+)
+WEIGHED = (
+    "prompt: '(fox:1.4)' is read as words: weights are for tokenize_weighted and encode_weighted"
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warned"),
+    [
+        ("a fox " * 15, []),
+        ("a fox " * 15 + END, [CUT]),
+        (["a fox", f"a (fox:1.4) {'a fox ' * 11}{END}"], [WEIGHED, CUT]),
+        (
+            "a " * 28 + END,
+            [
+                "prompt: 63 tokens, the text encoder reads 30: not read is "
+                "'overlong end of a prompt that nobody …' (tokenize_weighted reads all)"
+            ],
+        ),
+    ],
+    ids=["full", "too long", "weighed", "in a word"],
+)
+def test_what_is_read_otherwise_than_written_is_warned_of(prompt, warned, caplog):
+    tokenizer = text.load_tokenizer("emoji-64")
+    text.tokenize(tokenizer, prompt, torch.device("meta"))
+    assert caplog.messages == []
+    text.tokenize(tokenizer, prompt, CPU)
+    assert caplog.messages == warned
+
+
+def test_the_command_warns_once_in_a_line(tiny_sdxl, tmp_path, capsys):
+    prompt = f"prompt=a (fox:1.4) {'a fox ' * 11}{END}"
+    words = ["sdxl", f"model={tiny_sdxl[1]}", "steps=1", "width=64", "height=64"]
+    assert main([*words, prompt, f"output={tmp_path / 'fox.png'}"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("prompt")] == [WEIGHED, CUT]
 
 
 def test_an_absent_negative_prompt_is_zeros(tiny_sdxl):

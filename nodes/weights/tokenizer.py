@@ -63,6 +63,15 @@ class Tokenizer:
         """Give the numbers of a prompt's pieces, however many there are."""
         return self.pieces.encode(self._written_out(prompt), add_special_tokens=False).ids
 
+    def unread(self, prompt: str) -> str:
+        """Give the end of a prompt for which there is no room, from the word that is cut on."""
+        written = self._written_out(prompt)
+        offsets = self.pieces.encode(written, add_special_tokens=False).offsets
+        if len(offsets) <= self.room:
+            return ""
+        last = written[: offsets[self.room][0] + 1]
+        return written[len(re.sub(r"\S+$", "", last)) :]
+
     def framed(self, numbers: list[int]) -> list[int]:
         """Put numbers between begin and end, cut and padded to the length that is read."""
         padding = [self.pad] * (self.room - len(numbers))

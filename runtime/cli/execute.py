@@ -17,7 +17,7 @@ from ..errors import RunError
 from ..events import Event, NodeStarted, StepFinished
 from ..memory.rungs import Saving
 from ..profile import Profile
-from ..progress import Progress
+from ..progress import Progress, remarks_among
 from ..session import Session
 from .shared import FAILED, INTERRUPTED, OK, wrong
 
@@ -33,7 +33,8 @@ def execute(
     """Run a graph with a progress bar, print what it gives, and give the exit code."""
     interrupt = _Interrupt()
     profile = Profile() if given.profile else None
-    listeners = [Progress(sys.stderr), interrupt, *([profile] if profile else [])]
+    progress = Progress(sys.stderr)
+    listeners = [progress, interrupt, *([profile] if profile else [])]
 
     def listen(event: Event) -> None:
         for listener in listeners:
@@ -49,7 +50,8 @@ def execute(
     except (ValueError, OSError) as error:
         raise wrong(error) from error
     try:
-        outputs = session(graph, **inputs)
+        with remarks_among(progress):
+            outputs = session(graph, **inputs)
     except KeyboardInterrupt:
         print(f"interrupted{interrupt.where}", file=sys.stderr)
         if checkpoint and (checkpoint.write() or checkpoint.resuming):

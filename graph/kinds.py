@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import (
     Annotated,
@@ -27,11 +27,13 @@ class Kind:
     """What a value means, beside its Python type.
 
     `Latents = Annotated[Tensor, Kind("latents", "B C H W")]`; an axis that is a number, or several
-    (`1|3`), has that length, and `...` at the end stands for any further axes.
+    (`1|3`), has that length, and `...` at the end stands for any further axes. `help` says to
+    people what it is, and the range of its values.
     """
 
     name: str
     axes: str = ""
+    help: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -31,28 +31,55 @@ def _dtype(value: Any) -> Any:
 Device = Annotated[torch.device, Ambient("device"), BeforeValidator(_device)]
 Dtype = Annotated[torch.dtype, Ambient("dtype"), BeforeValidator(_dtype)]
 
-Tokens = Annotated[Tensor, Kind("tokens", "B N")]
-TextEmbedding = Annotated[Tensor, Kind("text embedding", "B N D")]
-PooledText = Annotated[Tensor, Kind("pooled text", "B D")]
-"""A whole text as one vector."""
-PictureSize = Annotated[Tensor, Kind("picture size", "B N")]
-"""The numbers of a picture's size and crop that SDXL's networks are told."""
-ClassLabel = Annotated[Tensor, Kind("class label", "B ...")]
-ImagePrompt = Annotated[Tensor, Kind("image prompt", "B N D")]
-"""Pictures as an IP-Adapter puts them before a network, beside a text."""
-Latents = Annotated[Tensor, Kind("latents", "B C H W")]
-"""What is diffused: an autoencoder's latents, or pixels in [-1, 1] where there is none."""
-Timestep = Annotated[Tensor, Kind("timestep")]
-Prediction = Annotated[Tensor, Kind("prediction", "B C H W")]
-"""What the network says of the noise: the noise, the velocity or the clean sample, as trained."""
-Control = Annotated[Residuals, Kind("control", "B C H W")]
-"""What a ControlNet adds to a UNet's skips and middle."""
-AdapterFeatures = Annotated[tuple[Tensor, ...], Kind("adapter features", "B C H W")]
-"""What a T2I-Adapter adds to each level of a UNet's way down."""
-Image = Annotated[Tensor, Kind("image", "B 1|3|4 H W")]
-"""Pictures with values in [0, 1]: grey, RGB, or RGB and how opaque they are."""
-Mask = Annotated[Tensor, Kind("mask", "B 1 H W")]
-"""Where a picture is to change: 1 = repaint, 0 = keep, between = a soft edge."""
+Tokens = Annotated[Tensor, Kind("tokens", "B N", "a text as the whole numbers of its pieces")]
+TextEmbedding = Annotated[
+    Tensor, Kind("text embedding", "B N D", "a text as a network reads it, token by token")
+]
+PooledText = Annotated[Tensor, Kind("pooled text", "B D", "a whole text as one vector")]
+PictureSize = Annotated[
+    Tensor,
+    Kind("picture size", "B N", "a picture's size and crop in pixels, as SDXL's networks are told"),
+]
+ClassLabel = Annotated[Tensor, Kind("class label", "B ...", "the number of a class, or a vector")]
+ImagePrompt = Annotated[
+    Tensor,
+    Kind("image prompt", "B N D", "pictures as an IP-Adapter puts them before a network"),
+]
+Latents = Annotated[
+    Tensor,
+    Kind(
+        "latents",
+        "B C H W",
+        "what is diffused: an autoencoder's latents (no limits, their deviation about 1), "
+        "or pixels in [-1, 1] where there is none",
+    ),
+]
+Timestep = Annotated[
+    Tensor, Kind("timestep", help="the time that a network is told, mostly from 999 (noise) to 0")
+]
+Prediction = Annotated[
+    Tensor,
+    Kind(
+        "prediction",
+        "B C H W",
+        "what a network says of the noise: the noise, the velocity or the clean sample, as trained",
+    ),
+]
+Control = Annotated[
+    Residuals, Kind("control", "B C H W", "what a ControlNet adds to a UNet's skips and middle")
+]
+AdapterFeatures = Annotated[
+    tuple[Tensor, ...],
+    Kind("adapter features", "B C H W", "what a T2I-Adapter adds to a UNet on its way down"),
+]
+Image = Annotated[
+    Tensor,
+    Kind("image", "B 1|3|4 H W", "pictures in [0, 1]: grey, RGB, or RGB and how opaque they are"),
+]
+Mask = Annotated[
+    Tensor,
+    Kind("mask", "B 1 H W", "where a picture is to change: 1 = repaint, 0 = keep, or between"),
+]
 
 
 @dataclass(frozen=True)

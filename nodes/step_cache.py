@@ -24,8 +24,10 @@ from .kinds import (
 )
 from .models import Conditions, UNet, UNet2DConditionModel
 
-DeepFeatures = Annotated[Tensor, Kind("deep features", "B C H W")]
-"""What comes up to a UNet's outermost level from all levels below it."""
+DeepFeatures = Annotated[
+    Tensor,
+    Kind("deep features", "B C H W", "what comes up to a UNet's outermost level from below"),
+]
 
 
 class Cached(NamedTuple):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,7 +117,31 @@ def test_nodes_are_listed_and_described(capsys):
     assert "cond" in described
     assert "must be given" in described
     assert main(["nodes", "guidence"]) == 2
-    assert "did you mean 'guidance'?" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: there is no node type or kind 'guidence'\n  help: did you mean 'guidance'?\n"
+    )
+
+
+def test_nodes_are_found_by_what_they_give_and_by_a_word(capsys):
+    assert main(["nodes"]) == 0
+    kinds = capsys.readouterr().out.split("kinds of values, and their axes\n")[1]
+    assert re.search(r"\n  image +B 1\|3\|4 H W +pictures in \[0, 1\]: grey, RGB,", kinds)
+    said = {}
+    for word in ("pooled text", "PooledText", "Schedule", "invisibly"):
+        assert main(["nodes", word]) == 0
+        said[word] = capsys.readouterr().out
+    assert said["PooledText"] == said["pooled text"]
+    title, given, taken = said["PooledText"].split("\n\n")
+    assert title == "pooled text: a whole text as one vector (B D)"
+    giving, taking = (set(re.findall(r"^  (\w+)", it, re.MULTILINE)) for it in (given, taken))
+    assert giving >= {"encode_text_and_pool", "encode_weighted_and_pool", "no_text"}
+    assert taking >= {"cached_unet", "controlnet", "no_text", "unet"}
+    assert not giving & {"unet", "encode_text"}
+    assert not taking & {"encode_text_and_pool", "encode_text"}
+    assert said["Schedule"].startswith("Schedule\n\ngiven by\n  schedule ")
+    assert said["invisibly"].split()[0] == "watermark"
+    assert main(["nodes", "image_prompt"]) == 0
+    assert capsys.readouterr().out.startswith("image_prompt: Read pictures")
 
 
 def test_a_picture(tmp_path, capsys):

@@ -26,7 +26,7 @@ VERBS = {
     "inspect": ("CHECKPOINT [--json]", "say what a checkpoint is, without loading it"),
     "convert": ("IN OUT [--dtype DTYPE]", "write a checkpoint as a folder or as a single file"),
     "serve": ("GRAPH [name=value ...]", "graphs as HTTP endpoints; what is set here is fixed"),
-    "nodes": ("[NAME]", "list the node types, or describe one"),
+    "nodes": ("[NAME]", "list the node types and kinds, describe one, or find what gives it"),
     "schedulers": ("[NAME] [name=value ...]", "list the samplers, or print the rows of one"),
 }
 USAGE = """\

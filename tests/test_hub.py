@@ -107,3 +107,5 @@ def test_a_repository_that_is_not_there_is_told(hub, tmp_path):
         in failed.stderr
     )
     assert len(hub[1]) <= 2
+    misspelt = run(hub[0], tmp_path, "model=emoji-46")
+    assert "did you mean 'emoji-64'? 'emoji-46' is neither a folder, nor" in misspelt.stderr

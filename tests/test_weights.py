@@ -140,6 +140,17 @@ def test_offline_without_a_cache_is_told():
         find_weights("nobody/has-this", "unet")
 
 
+def test_a_misspelt_shipped_checkpoint_is_suggested_first():
+    with pytest.raises(FileNotFoundError) as caught:
+        find_weights("emoji-46", "unet")
+    said = (
+        "did you mean 'emoji-64'? 'emoji-46' is not on this machine and the hub cannot be reached"
+    )
+    assert str(caught.value).startswith(said)
+    with pytest.raises(FileNotFoundError, match=r"^'emoji/emoji-46' is not on this machine"):
+        find_weights("emoji/emoji-46", "unet")
+
+
 def cached(folder, cache, repository):
     """Lay a checkpoint out as the hub's cache has it after a download."""
     commit = "0123456789012345678901234567890123456789"

@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
-from .shipped import shipped_checkpoints
+from .shipped import nearest_shipped, shipped_checkpoints
 
 SECONDS_FOR_AN_ANSWER = 10
 SECONDS_OF_A_REFUSAL = 30
@@ -102,10 +102,7 @@ def _find(name: str, revision: str | None, cache_folder: str, offline: bool) -> 
     except HFValidationError as error:
         raise FileNotFoundError(_nowhere(name)) from error
     except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"'{name}' is not on this machine and the hub cannot be reached; "
-            "download it once while online, or give a folder"
-        ) from error
+        raise FileNotFoundError(_unreachable(name)) from error
     return Repository(name, Path(cached).name, reachable=False)
 
 
@@ -122,8 +119,20 @@ def _ask(name: str, revision: str | None) -> Listing:
     return Listing(str(found.sha), frozenset(file.rfilename for file in found.siblings or ()))
 
 
+def _unreachable(name: str) -> str:
+    return (
+        f"{_suggestion(name)}'{name}' is not on this machine and the hub cannot be reached; "
+        "download it once while online, or give a folder"
+    )
+
+
 def _nowhere(name: str) -> str:
     return (
-        f"'{name}' is neither a folder, nor a checkpoint shipped with run-graph "
+        f"{_suggestion(name)}'{name}' is neither a folder, nor a checkpoint shipped with run-graph "
         f"({', '.join(shipped_checkpoints())}), nor a repository on the hub that you may read"
     )
+
+
+def _suggestion(name: str) -> str:
+    near = nearest_shipped(name)
+    return f"did you mean '{near}'? " if near else ""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from .errors import Finding, did_you_mean
+from .errors import Finding, Place, did_you_mean
 
 if TYPE_CHECKING:
     from .node import NodeType
@@ -51,15 +51,20 @@ class NodeTypes(Mapping[str, "NodeType"]):
             self._open(pack)
         return list(self.problems.values())
 
-    def why_not(self, name: str) -> tuple[str, str | None]:
+    def why_not(self, name: str, place: Place) -> Finding:
         """Say why there is nothing of a name, and what may help."""
+        message = f"there is no node '{name}'"
         pack, dot, _ = name.partition(".")
         if pack in self.problems:
-            return f"there is no node '{name}': {self.problems[pack].message}", None
+            return Finding(place, f"{message}: {self.problems[pack].message}")
         if dot and pack not in _installed():
             near = did_you_mean(pack, _installed())
-            return f"there is no node '{name}'", near or f"no pack '{pack}' is installed"
-        return f"there is no node '{name}'", did_you_mean(name, self.own)
+            return Finding(place, message, near or f"no pack '{pack}' is installed")
+        if not self.own:
+            # The same for every block, so it has no place and is said once.
+            return Finding(None, "no node types are registered", "`import nodes` before you load")
+        help = "if it is yours, give the file that defines it: --nodes FILE"
+        return Finding(place, message, did_you_mean(name, self.own) or help)
 
     def _open(self, pack: str) -> None:
         found = _installed().get(pack)

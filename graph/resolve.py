@@ -177,7 +177,7 @@ def _call(name: str, spec: CallBlock, path: Path, scope: Scope, resolver: Resolv
     node = resolver.types.get(spec.node)
     if node is None:
         place = scope.place((*path, "node"))
-        scope.report(place, *resolver.types.why_not(spec.node))
+        scope.findings.append(resolver.types.why_not(spec.node, place))
         return []
     required = [port.name for port in node.parameters.values() if port.required]
     ports = ("parameter", list(node.parameters), required)

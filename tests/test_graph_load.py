@@ -18,6 +18,7 @@ from graph import (
     Reference,
     load,
     load_text,
+    node_types,
     prune,
 )
 from tests.graph_nodes import ENCODE_PROMPT, SD15, State, nodes
@@ -337,6 +338,12 @@ def test_graphs_that_double_at_every_level_are_stopped(
         load("level0", nodes())
 
 
-def test_the_default_registry_is_used_where_none_is_given() -> None:
-    with pytest.raises(GraphError, match="there is no node 'only_in_the_stand_ins'"):
-        load_text("nodes: {a: {node: only_in_the_stand_ins}}")
+def test_the_default_registry_is_used_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "nodes: {a: {node: numbers, count: 2}, b: {node: sharpen, image: $a}, c: {node: mix}}"
+    monkeypatch.setattr(node_types(), "own", {})
+    with pytest.raises(GraphError) as caught:
+        load_text(text)
+    advice = "`import nodes` before you load"
+    assert str(caught.value) == f"error: no node types are registered\n  help: {advice}"
+    monkeypatch.setattr(node_types(), "own", nodes().types.own)
+    assert load_text("nodes: {a: {node: numbers, count: 2}}").blocks[0].name == "a"

@@ -201,6 +201,9 @@ def _fitting(
             continue
         free = [other for other in names if other not in arguments]
         near = nearest(name, free)
+        if not near and len(missing) == 1 and not isinstance(arguments[name], Literal):
+            # Something is wired to a name that is not there, and one place is left for it.
+            (near,) = missing
         help = f"did you mean '{near}'?" if near else f"its {what}s are {listed(names)}"
         scope.report(scope.key((*path, name)), f"{owner} has no {what} '{name}'", help)
         # What was misspelt is not missing as well.

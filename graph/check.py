@@ -34,7 +34,7 @@ def check(
     opens = {entry.name: Open(f"input '{entry.name}'", entry.place) for entry in resolved.inputs}
     edges.types.update(opens)
     blocks = type_blocks(resolved.blocks, edges)
-    for value in resolved.outputs.values():
+    for value in [*resolved.outputs.values(), *resolver.astray]:
         type_of(value, edges)
     inputs = {entry.name: _input(entry, opens[entry.name], findings) for entry in resolved.inputs}
     if findings:

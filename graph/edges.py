@@ -75,7 +75,10 @@ def type_of(value: Value, edges: Edges) -> Any:
         if name not in fields:
             owner = written(value, without=len(value.fields) - depth)
             message = f"{owner} is {describe(found)}, which has no field '{name}'"
-            help = did_you_mean(name, fields)
+            if loop is not None:
+                message = f"the loop '{value.name.rpartition('/')[2]}' has no field '{name}'"
+            deeper = [f"{owner}.{key}.{name}" for key in fields if name in fields_of(fields[key])]
+            help = f"write {listed(deeper, 'or')}" if deeper else did_you_mean(name, fields)
             if fields and not help:
                 help = f"its fields are {listed(fields)}"
             edges.findings.append(Finding(value.place, message, help))
@@ -140,7 +143,22 @@ def _check_edge(reference: Reference, found: Any, port: Port, edges: Edges) -> N
         f"{port.name} takes {describe(wanted)}{because},"
         f" but {written(reference)} is {describe(found)}"
     )
-    edges.findings.append(Finding(reference.place, message, _converters(found, wanted, edges)))
+    help = _parts(reference, found, wanted, edges) or _converters(found, wanted, edges)
+    edges.findings.append(Finding(reference.place, message, help))
+
+
+def _parts(reference: Reference, found: Any, wanted: Any, edges: Edges) -> str | None:
+    """Name the fields of what there is that are what is wanted."""
+    whole = written(reference)
+    loop = isinstance(edges.types.get(reference.name), dict)
+    if loop and whole == f"${reference.name.rpartition('/')[2]}":
+        # The only value of a loop goes by the loop's name, but a field of it does not.
+        whole = ".".join([whole, *reference.fields])
+    fields = fields_of(found).items()
+    fitting = [
+        f"{whole}.{name}" for name, part in fields if part is not Any and feeds(part, wanted)
+    ]
+    return f"write {listed(fitting, 'or')}" if fitting else None
 
 
 def _converters(found: Any, wanted: Any, edges: Edges) -> str | None:

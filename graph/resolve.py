@@ -6,6 +6,7 @@ import itertools
 import pathlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .aliases import Aliases
 from .blocks import Block, Call, Carry, GraphText, Literal, Loop, Reference, Value
@@ -49,12 +50,17 @@ class Resolver:
     library: Library
     files: dict[pathlib.Path | None, GraphText]
     parsed: dict[pathlib.Path, Parsed] = field(default_factory=dict[pathlib.Path, Parsed])
+    astray: list[Reference] = field(default_factory=list[Reference])
     count: int = 0
 
 
 def resolve(parsed: Parsed, path: pathlib.Path | None, resolver: Resolver) -> Resolved:
     """Resolve the names of a graph and of the graphs in it, and note what is wrong."""
-    scope = Scope(parsed.tree, "", resolver.findings, chain=(path,) if path else ())
+    chain = (path,) if path else ()
+    scope = Scope(parsed.tree, "", resolver.findings, chain=chain, astray=resolver.astray)
+    if parsed.unreadable:
+        resolver.findings += parsed.findings
+        return Resolved([], [], {})
     entries = _input_entries(parsed, scope)
     values: dict[str, Value] = {entry.name: Reference(entry.name) for entry in entries}
     blocks, outputs = _file(parsed, entries, values, scope, resolver)
@@ -84,11 +90,20 @@ def _file(
             scope.names.setdefault(str(path[1]), Symbol("block", scope.key(path)))
     blocks = _blocks(parsed.content.nodes, ("nodes",), scope, resolver)
     outputs = scope.values(parsed.content.outputs, ("outputs",))
+    _report_bare_names(parsed.content.outputs, ("outputs",), scope)
     for entry in entries:
         # A broken block may be the one that uses it.
         if entry.name not in scope.used and not parsed.broken:
             scope.report(entry.place, f"nothing uses the input '{entry.name}'")
     return blocks, outputs
+
+
+def _report_bare_names(data: Mapping[str, Any], path: Path, scope: Scope) -> None:
+    """Report texts that lack but the dollar sign, where anything goes and no type tells."""
+    for name, text in data.items():
+        if isinstance(text, str) and scope.has(text):
+            message = f"'{name}' is literal text"
+            scope.report(scope.place((*path, name)), message, f"did you mean '${text}'?")
 
 
 def _input_entries(parsed: Parsed, scope: Scope) -> list[InputEntry]:
@@ -149,7 +164,7 @@ def _loop_symbol(name: str, spec: LoopBlock, path: Path, scope: Scope) -> Symbol
     for key in (*spec.carry, *spec.collect):
         fields[key] = Reference(loop, (key,))
     inside = frozenset([*spec.sequences, *spec.carry, *spec.nodes])
-    return Symbol("loop", scope.key(path), fields=fields, inside=inside)
+    return Symbol("loop", scope.key(path), Reference(loop), fields, inside)
 
 
 def _subgraph_symbol(
@@ -224,6 +239,7 @@ def _loop(name: str, spec: LoopBlock, path: Path, scope: Scope, resolver: Resolv
     for key in spec.collect.keys() & spec.carry.keys():
         scope.report(scope.key((*path, "collect", key)), f"'{key}' is a carry of this loop already")
     body = _blocks(spec.nodes, (*path, "nodes"), inside, resolver)
+    _report_bare_names(spec.collect, (*path, "collect"), inside)
     carry: dict[str, Carry] = {}
     for key, entry in spec.carry.items():
         where = (*path, "carry", key)
@@ -262,7 +278,11 @@ def _read_subgraph(
     except GraphError as error:
         resolver.findings += [finding.inside(place) for finding in error.findings]
         return None
-    return file, resolver.parsed[file]
+    parsed = resolver.parsed[file]
+    if parsed.unreadable:
+        resolver.findings += [finding.inside(place) for finding in parsed.findings]
+        return None
+    return file, parsed
 
 
 def _unused_name(file: pathlib.Path, resolver: Resolver) -> str:
@@ -286,7 +306,14 @@ def _subgraph(
     file, parsed = found
     own = scope.prefix + name
     user = scope.place((*path, "graph"))
-    inside = Scope(parsed.tree, f"{own}/", resolver.findings, chain=(*scope.chain, file), user=user)
+    inside = Scope(
+        parsed.tree,
+        f"{own}/",
+        resolver.findings,
+        chain=(*scope.chain, file),
+        user=user,
+        astray=resolver.astray,
+    )
     entries = _input_entries(parsed, inside)
     required = [entry.name for entry in entries if entry.default is None]
     ports = ("input", [entry.name for entry in entries], required)

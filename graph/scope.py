@@ -35,7 +35,8 @@ class Symbol:
 class Scope:
     """The names of one file, or of the inside of one loop, and what was found wrong with them.
 
-    `chain` lists the files from the outermost graph to this one, which `user` uses.
+    `chain` lists the files from the outermost graph to this one, which `user` uses. `astray`
+    gathers references to fields that a loop does not have: what helps, its types have to say.
     """
 
     tree: Tree
@@ -46,6 +47,7 @@ class Scope:
     used: set[str] = field(default_factory=set[str])
     chain: tuple[pathlib.Path, ...] = ()
     user: Place | None = None
+    astray: list[Reference] = field(default_factory=list[Reference])
 
     def inside(self, prefix: str) -> Scope:
         """Open the scope of a loop's body, which sees what stands outside it."""
@@ -63,6 +65,12 @@ class Scope:
                 return scope.names[name]
             scope = scope.parent
         return None
+
+    def has(self, text: str) -> bool:
+        """Tell whether a text, with a dollar sign before it, would refer to something here."""
+        name, *fields = text.split(".")
+        symbol = self.find(name)
+        return symbol is not None and (not fields or fields[0] in (symbol.fields or ()))
 
     def declare(self, name: str, symbol: Symbol) -> None:
         """Add a name; one that would hide another is an error."""
@@ -127,7 +135,7 @@ class Scope:
             value = symbol.fields[fields[0]]
             return self._with_fields(value, fields[1:], f"{name}.{fields[0]}", place)
         if fields and (fields[0] in symbol.inside or symbol.what == "loop"):
-            self._no_field(name, symbol, fields[0], place)
+            self._no_field(name, symbol, fields, place)
             return UNKNOWN
         if len(symbol.fields) != 1:
             help = f"write {listed((f'${name}.{field}' for field in symbol.fields), 'or')}"
@@ -149,14 +157,14 @@ class Scope:
     def _missing(self, name: str, place: Place) -> None:
         for loop, symbol in self.visible().items():
             if name in symbol.inside:
-                self._no_field(loop, symbol, name, place)
+                self._no_field(loop, symbol, (name,), place)
                 return
         visible = self.visible()
         help = did_you_mean(name, visible) or f"the names here are {listed(visible)}"
         self.report(place, f"there is no '{name}' here", help)
 
-    def _no_field(self, loop: str, symbol: Symbol, name: str, place: Place) -> None:
-        fields = symbol.fields or {}
+    def _no_field(self, loop: str, symbol: Symbol, path: tuple[str, ...], place: Place) -> None:
+        name, fields = path[0], symbol.fields or {}
         if name in fields:
             help = f"write ${loop}.{name}"
             self.report(place, f"'{name}' is inside the loop '{loop}'", help)
@@ -164,8 +172,7 @@ class Scope:
             help = f"'collect' it or 'carry' it, and it is ${loop}.{name}"
             self.report(place, f"'{name}' is inside the loop '{loop}'", help)
         else:
-            help = did_you_mean(name, fields) or f"its fields are {listed(fields)}"
-            self.report(place, f"the loop '{loop}' has no field '{name}'", help)
+            self.astray.append(replace(cast("Reference", symbol.value), fields=path, place=place))
 
     def place(self, path: Path) -> Place:
         """Find where what a path leads to is written."""

@@ -83,12 +83,15 @@ class LoopBlock(BaseModel):
     until: JsonValue = Field(None, description="stop after the step in which this holds")
 
 
+_TAGS = {"node": "<call>", "graph": "<subgraph>", "for": "<loop>", "nodes": "<loop>"}
+
+
 def _block_kind(value: Any) -> str | None:
     """Tell a block by its keys; no name has the form of a tag, so tags can be told from names."""
     if not isinstance(value, dict):
         return None
-    kinds = {"node": "<call>", "graph": "<subgraph>", "for": "<loop>", "nodes": "<loop>"}
-    return next((tag for key, tag in kinds.items() if key in value), None)
+    tags = {tag for key, tag in _TAGS.items() if key in value}
+    return tags.pop() if len(tags) == 1 else None
 
 
 Block = Annotated[
@@ -115,12 +118,17 @@ class GraphFile(BaseModel):
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file's content without the entries that are broken, and where everything stands."""
+    """A file's content without the entries that are broken, and where everything stands.
+
+    Where its inputs or its blocks are missing as a whole, it is unreadable: no name in it can be
+    looked up.
+    """
 
     tree: Tree
     content: GraphFile
     broken: frozenset[Path]
     findings: tuple[Finding, ...]
+    unreadable: bool = False
 
 
 def parse(tree: Tree) -> Parsed:
@@ -138,7 +146,9 @@ def parse(tree: Tree) -> Parsed:
     sections = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     kept = {name: _kept(name, section, broken) for name, section in sections.items()}
     whole = {name: section for name, section in kept.items() if (name,) not in broken}
-    return Parsed(tree, GraphFile.model_validate({"nodes": {}, **whole}), broken, findings)
+    content = GraphFile.model_validate({"nodes": {}, **whole})
+    unreadable = not {("inputs",), ("nodes",)}.isdisjoint(broken | misspelt)
+    return Parsed(tree, content, broken, findings, unreadable)
 
 
 def _kept(name: str, section: Any, broken: frozenset[Path]) -> Any:
@@ -172,7 +182,8 @@ def _finding(tree: Tree, detail: ErrorDetails) -> Finding:
             message = f"there is no key {name} here"
             help = did_you_mean(str(last), valid) or f"the keys are {listed(valid)}"
         case "union_tag_not_found":
-            message = f"{name} is no block: it needs 'node:', 'graph:' or 'for:'"
+            reason, help = _no_block(detail["input"])
+            message = f"{name} is no block: {reason}"
         case "string_pattern_mismatch":
             message = f"{name} is no name: letters, digits and '_' only, and no digit first"
         case "too_short":
@@ -181,6 +192,15 @@ def _finding(tree: Tree, detail: ErrorDetails) -> Finding:
             wanted = "text" if kind == "string_type" else "a mapping of names"
             message = f"{name} must be {wanted}, found {describe_value(detail['input'])}"
     return Finding(place, message, help)
+
+
+def _no_block(content: Any) -> tuple[str, str | None]:
+    """Say why the kind of a block cannot be told, and what may help."""
+    given = [key for key in _TAGS if isinstance(content, dict) and key in content]
+    found = {_TAGS[key]: f"'{key}:'" for key in reversed(given)}
+    if not found:
+        return "it needs 'node:', 'graph:' or 'for:'", None
+    return f"it has {listed(reversed(found.values()))}", "it is a call, a subgraph or a loop"
 
 
 def _siblings(path: Path) -> list[str]:

@@ -20,6 +20,19 @@ outputs: {a: $tokens, b: $tokens}
 """,
     "first.yaml": "nodes:\n  inner: {graph: second}\n",
     "second.yaml": "nodes:\n  inner: {graph: first}\n",
+    "misnamed.yaml": "input: {model: }\nnodes:\n  vae: {node: load_vae, model: $model}\n",
+    "strays.yaml": """\
+nodes:
+  loop:
+    for: {step: [1]}
+    carry: {state: {from: $start, then: $state}}
+    nodes: {}
+  vae: {node: load_vae, model: m}
+  schedule: {node: schedule, config: {}, steps: 3}
+  noise: {node: noise, vae: $vae, schedule: $schedule, seed: 0, width: 8, height: 8}
+  start: {node: start, schedule: $schedule, noise: $noise.initial}
+outputs: {value: $loop.sample}
+""",
     "pass_on.yaml": "inputs: {value: }\nnodes: {}\noutputs: {value: $value}\n",
 }
 

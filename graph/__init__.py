@@ -16,8 +16,8 @@ from .blocks import (
     values_of,
 )
 from .bundle import load_bundle, without_folder, without_folders
-from .errors import Finding, GraphError, Place, did_you_mean, listed
-from .files import shipped_graphs
+from .errors import Finding, GraphError, Place, did_you_mean, listed, nearest
+from .files import find_graph, shipped_graphs
 from .inputs import bind, parse_inputs, parse_value
 from .kinds import (
     Ambient,
@@ -86,6 +86,7 @@ __all__ = [
     "did_you_mean",
     "digest_in_background",
     "fields_of",
+    "find_graph",
     "graph_schema",
     "has_effect",
     "in_order",
@@ -98,6 +99,7 @@ __all__ = [
     "load_bundle",
     "load_text",
     "members",
+    "nearest",
     "node",
     "node_type",
     "node_type_of",

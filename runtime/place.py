@@ -1,9 +1,19 @@
 """Where the networks run, and in what precision."""
 
+import re
+from collections.abc import Iterable
+
 import torch
+
+from graph import did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_ELSEWHERE = {
+    "gpu": "cuda", "nvidia": "cuda", "metal": "mps",
+    "fp32": "float32", "full": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16",
+}  # fmt: skip
+"""What other programs call them."""
 
 
 def choose_device(wish: str) -> torch.device:
@@ -16,6 +26,9 @@ def choose_device(wish: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else found)
     try:
         device = torch.device(wish)
+    except RuntimeError as error:
+        raise ValueError(_unknown("device", wish, DEVICES, ", or cuda:1 and so on")) from error
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
@@ -41,7 +54,7 @@ def why_dtype(wish: str, device: torch.device) -> str:
 
 def _choice(wish: str, device: torch.device) -> tuple[torch.dtype, str]:
     if wish not in DTYPES:
-        raise ValueError(f"precision '{wish}' is none of {', '.join(DTYPES)}")
+        raise ValueError(_unknown("precision", wish, DTYPES))
     if wish != "auto":
         return getattr(torch, wish), "as asked"
     if device.type == "cuda":
@@ -53,6 +66,13 @@ def _choice(wish: str, device: torch.device) -> tuple[torch.dtype, str]:
             return torch.bfloat16, "this processor multiplies in it"
         return torch.float32, "this processor does not multiply in bfloat16"
     return torch.float16, "the fastest here"
+
+
+def _unknown(what: str, wish: str, valid: Iterable[str], others: str = "") -> str:
+    name = re.split(r"[:\d]*$", wish.lower())[0]  # of a device, without its number
+    meant = _ELSEWHERE.get(wish.lower()) or _ELSEWHERE.get(name) or name
+    near = did_you_mean(meant, valid)
+    return f"{what} '{wish}' is none of {', '.join(valid)}{others}" + (f"; {near}" if near else "")
 
 
 def _multiplies_bfloat16() -> bool:

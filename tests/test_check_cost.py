@@ -91,14 +91,14 @@ def test_weights_that_cannot_fit_are_refused_before_they_are_read(
         session(load("emoji"), steps=1)
     (finding,) = caught.value.findings
     assert finding.message == (
-        "'picture/denoise/cond+uncond' (unet) needs 0.00406 GB in float32, and cpu has 0.002 GB for it; "
-        "weights: picture/text/encoder 0.00203 GB, picture/unet 0.0153 GB, picture/vae 0.00273 GB"
+        "'picture/denoise/cond+uncond' (unet) needs 4.06 MB in float32, and cpu has 2 MB for it; "
+        "weights: picture/text/encoder 2.03 MB, picture/unet 15.3 MB, picture/vae 2.73 MB"
     )
     name = "picture/denoise/cond+uncond"
     assert finding.help == (
-        f"tried: {name}: models rest until a block uses them, 0.0192 GB → 0.0161 GB; "
-        f"{name}: models layer by layer, 0.0161 GB → 0.00432 GB; "
-        f"{name}: one picture at a time, 0.00432 GB → 0.00406 GB; --dtype bfloat16 halves it"
+        f"tried: {name}: models rest until a block uses them, 19.2 MB → 16.1 MB; "
+        f"{name}: models layer by layer, 16.1 MB → 4.32 MB; "
+        f"{name}: one picture at a time, 4.32 MB → 4.06 MB; --dtype bfloat16 halves it"
     )
 
 

@@ -91,6 +91,22 @@ def test_a_misspelt_graph_is_told_with_the_nearest_name(capsys):
     assert "there is no graph 'sd51'" in capsys.readouterr().err
 
 
+def test_a_misspelt_verb_is_told_with_the_nearest_one(tmp_path, monkeypatch, capsys):
+    assert main(["chek", "emoji.yaml", "--cost"]) == 2
+    assert capsys.readouterr().err == (
+        "error: there is no graph and no verb 'chek'\n  help: did you mean 'run-graph check'?\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chek.yaml").write_text("nodes: {}")
+    assert main(["chek", "--help"]) == 0  # a graph of that name is one
+
+
+def test_a_size_of_memory_has_a_unit(capsys):
+    assert main(["emoji", "--memory", "6"]) == 2
+    said = "error: '6' is no size of memory: write 6GB, 6.5GiB or 800MB\n"
+    assert capsys.readouterr().err == said
+
+
 def test_help_of_a_graph_lists_its_inputs(capsys):
     assert main(["sd15.yaml", "--help"]) == 0
     out = capsys.readouterr().out
@@ -102,6 +118,8 @@ def test_help_of_a_graph_lists_its_inputs(capsys):
 
 def test_help_without_a_graph(capsys):
     assert main(["--help"]) == 0
+    assert "run-graph GRAPH" in capsys.readouterr().out
+    assert main(["help"]) == 0
     assert "run-graph GRAPH" in capsys.readouterr().out
     assert main([]) == 2
 
@@ -200,6 +218,7 @@ def test_own_nodes_may_have_any_file_name(tmp_path, capsys):
         ["inspect", "nowhere"], ["convert", "nowhere", "out"], ["schedulers", "eulr"],
         ["emoji", "--device", "gpu0"], ["bench", "emoji", "--device", "gpu0"],
         ["check", "emoji", "--dtype", "float8"], ["nodes", "guidanse"], ["show", "emojy"],
+        ["emoji", "--memory", "6"], ["emoji", "--memory", "6", "--grid", "seed=1"], ["chek", "emoji"],
     ],
     ids=" ".join,
 )  # fmt: skip

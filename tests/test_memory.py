@@ -19,6 +19,7 @@ from runtime.cache.remember import FORGOTTEN
 from runtime.cli import main
 from runtime.memory.ladder import DoesNotFit, Saving, climb, with_savings
 from runtime.memory.room import parse_bytes
+from runtime.quantities import quantity
 
 OWN = Registry()
 OWN.types.own.update(node_types())
@@ -56,17 +57,28 @@ def decoded(tile: int | None) -> Tensor:
     ("text", "size"),
     [
         ("6GB", 6 * 10**9), ("6.5 GiB", 13 * 2**29), ("800M", 8 * 10**8), ("800mib", 800 * 2**20),
-        ("1TB", 10**12), ("12", 12), ("12B", 12), ("0.5k", 500),
+        ("1TB", 10**12), ("12B", 12), ("12 b", 12), ("0.5k", 500),
     ],
 )  # fmt: skip
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "six", "6XB", "-1GB", "6iB", "GB", "1e9"])
+@pytest.mark.parametrize("text", ["", "six", "6", "6.5", "6XB", "-1GB", "6iB", "GB", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no size of memory: write 6GB, 6\.5GiB or 800MB"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (6 * 10**9, "6 GB"), (2_790_000, "2.79 MB"), (999_499, "999 kB"), (999_600, "1 MB"),
+        (999, "999 B"), (6, "6 B"), (0, "0 B"), (1_406_000 * 10**9, "1.41 PB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_written_in_the_unit_that_they_have(size: int, words: str) -> None:
+    assert quantity(size, "B") == words
 
 
 def test_no_memory_at_all_is_refused() -> None:
@@ -105,8 +117,8 @@ def test_a_decode_that_does_not_fit_is_made_in_tiles(tmp_path: Path) -> None:
     session = Session("cpu", "float32", listen, memory="30MB")
     image = session(decoding(), output=str(output))["image"]
     assert told == [
-        "image: models rest until a block uses them, 0.0335 GB → 0.0327 GB",
-        "image: in small tiles, 0.0327 GB → 0.0286 GB",
+        "image: models rest until a block uses them, 33.5 MB → 32.7 MB",
+        "image: in small tiles, 32.7 MB → 28.6 MB",
     ]
     assert torch.equal(image, decoded(256))
     difference = (image - decoded(None)).square().mean().sqrt()
@@ -128,12 +140,12 @@ def test_what_cannot_fit_is_refused_with_what_was_tried() -> None:
     with pytest.raises(GraphError) as caught:
         Session("cpu", "float32", memory="20MB")(decoding())
     assert str(caught.value) == (
-        "decode.yaml:5:3: 'image' (vae_decode) needs 0.0272 GB in float32, and cpu has 0.02 GB for "
-        "it; weights: vae 0.00273 GB\n"
+        "decode.yaml:5:3: 'image' (vae_decode) needs 27.2 MB in float32, and cpu has 20 MB for "
+        "it; weights: vae 2.73 MB\n"
         "    image: {node: vae_decode, vae: $vae, latents: $latents, tile: null}\n"
         "    ^\n"
-        "  help: tried: image: in small tiles, 0.0335 GB → 0.0294 GB; "
-        "image: models layer by layer, 0.0294 GB → 0.0272 GB; --dtype bfloat16 halves it"
+        "  help: tried: image: in small tiles, 33.5 MB → 29.4 MB; "
+        "image: models layer by layer, 29.4 MB → 27.2 MB; --dtype bfloat16 halves it"
     )
 
 

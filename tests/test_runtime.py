@@ -259,13 +259,24 @@ def test_events_tell_device_and_precision():
     }
 
 
+DEVICES = "auto, cpu, cuda, mps, or cuda:1 and so on"
+DTYPES = "auto, float32, bfloat16, float16"
+
+
 @pytest.mark.parametrize(
     ("device", "dtype", "message"),
     [
-        ("gpu0", "auto", "device 'gpu0' cannot be used"),
-        ("cpu", "float8", "precision 'float8' is none of auto, float32, bfloat16, float16"),
+        ("gpu", "auto", f"device 'gpu' is none of {DEVICES}; did you mean 'cuda'?"),
+        ("GPU:1", "auto", f"device 'GPU:1' is none of {DEVICES}; did you mean 'cuda'?"),
+        ("cuda0", "auto", f"device 'cuda0' is none of {DEVICES}; did you mean 'cuda'?"),
+        ("abacus", "auto", f"device 'abacus' is none of {DEVICES}"),
+        ("cpu", "fp16", f"precision 'fp16' is none of {DTYPES}; did you mean 'float16'?"),
+        ("cpu", "bf16", f"precision 'bf16' is none of {DTYPES}; did you mean 'bfloat16'?"),
+        ("cpu", "flaot32", f"precision 'flaot32' is none of {DTYPES}; did you mean 'float32'?"),
+        ("cpu", "int4", f"precision 'int4' is none of {DTYPES}"),
     ],
 )
 def test_a_machine_that_is_not_there_is_refused(device, dtype, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r".") as refused:
         Session(device, dtype)
+    assert str(refused.value) == message

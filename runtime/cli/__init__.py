@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
 
-from graph import GraphError
+from graph import Finding, GraphError, find_graph, nearest, shipped_graphs
 
 from .shared import OK, WRONG, add_shared_options, findings_as_data, prepare, print_findings
 
@@ -78,12 +78,15 @@ class Verb(Protocol):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and give its exit code, as the usage tells them."""
     words = sys.argv[1:] if arguments is None else arguments
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return OK if words else WRONG
     if words == ["--version"]:
         print(f"run-graph {version('run-graph')}")
         return OK
+    if wrong := _misspelt(words[0]):
+        print_findings([wrong], sys.stderr)
+        return WRONG
     name = words[0] if words[0] in VERBS else "run"
     verb = cast("Verb", import_module(f".{name}", __package__))
     parser = _parser(name)
@@ -102,6 +105,19 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print_findings(error.findings, sys.stderr)
         return WRONG
+
+
+def _misspelt(word: str) -> Finding | None:
+    """Say which verb a word may mean that is neither a verb, nor an option, nor a graph."""
+    near = nearest(word, [*VERBS, *shipped_graphs()])
+    if word in VERBS or near not in VERBS:
+        return None
+    try:
+        find_graph(word)
+    except GraphError:
+        message = f"there is no graph and no verb '{word}'"
+        return Finding(None, message, f"did you mean 'run-graph {near}'?")
+    return None
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

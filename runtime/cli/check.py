@@ -11,9 +11,8 @@ from graph import Graph, load, parse_inputs
 
 from ..check import Report, check_shapes, foresee
 from ..place import choose_device, choose_dtype
+from ..quantities import quantity
 from .shared import FAILED, OK, WRONG, findings_as_data, print_findings, wrong
-
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +85,11 @@ def _table(report: Report) -> str:
     for cost in report.costs:
         if cost.flops or cost.parameters:
             total = cost.calls * cost.flops
-            own = (number(cost.parameters), number(cost.weight_bytes, "B"))
-            counted = (str(cost.calls), number(cost.flops), number(total))
+            own = (_cell(cost.parameters), _cell(cost.weight_bytes, "B"))
+            counted = (str(cost.calls), _cell(cost.flops), _cell(total))
             rows.append((cost.name, cost.node, *counted, *own))
-    rows.append(("whole run", "", "", "", number(report.flops), number(parameters),
-                 number(weights, "B")))  # fmt: skip
+    rows.append(("whole run", "", "", "", _cell(report.flops), _cell(parameters),
+                 _cell(weights, "B")))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -99,13 +98,9 @@ def _table(report: Report) -> str:
         ).rstrip()
         for row in rows
     ]
-    peak = number(report.peak_bytes, "B")
+    peak = quantity(report.peak_bytes, "B")
     return "\n".join([*lines, f"weights and tensors hold {peak} together at the most"])
 
 
-def number(value: int, unit: str = "") -> str:
-    """Write a number in three digits, with its unit."""
-    for size, prefix in _PREFIXES:
-        if value >= size:
-            return f"{value / size:.3g} {prefix}{unit}"
-    return f"{value} {unit}".rstrip() if value else "-"
+def _cell(value: int, unit: str = "") -> str:
+    return quantity(value, unit) if value else "-"

@@ -10,7 +10,7 @@ from graph import Graph, load, parse_inputs
 
 from ..workers import Runner, ThreadWorker, Worker
 from .shared import OK, wrong
-from .worker import make_job, workers_on
+from .worker import make_job, session_here, workers_on
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -73,11 +73,7 @@ def _workers(
     if given.on != "here":
         workers = workers_on(given.on, job)
         return workers.count, workers.start
-    try:
-        session = job.session(0)
-    except ValueError as error:
-        raise wrong(error) from error
-    runner = Runner(session, {graph.name: graph for graph in graphs}, watched=True)
+    runner = Runner(session_here(job), {graph.name: graph for graph in graphs}, watched=True)
     return 1, partial(ThreadWorker, lambda _: runner)
 
 

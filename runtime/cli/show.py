@@ -15,7 +15,7 @@ from graph.draw import Facts, html, mermaid, scene_of, svg, text
 
 from ..check import Report, check_shapes
 from ..plan import share_equal_calls
-from .check import number
+from ..quantities import quantity
 from .shared import OK, is_colourful, write_text
 
 # Which colour a kind has; lists and options have that of what they are made of.
@@ -78,8 +78,8 @@ def known_facts(graph: Graph, given: Mapping[str, Any]) -> tuple[Facts, Report]:
     inputs = {name: entry.default for name, entry in graph.inputs.items() if not entry.required}
     inputs |= given
     report = check_shapes(graph, inputs, torch.float16)
-    total = [f"{number(report.flops)}FLOP"] if report.flops else []
-    total += [f"{number(report.peak_bytes, 'B')} at the most"] if report.peak_bytes else []
+    total = [f"{quantity(report.flops)}FLOP"] if report.flops else []
+    total += [f"{quantity(report.peak_bytes, 'B')} at the most"] if report.peak_bytes else []
     twins = _twins(graph)
     shapes = {
         key: words for name, said in report.shapes.items() for key, words in _named(name, said)
@@ -113,11 +113,11 @@ def _costs(report: Report) -> dict[str, str]:
     for cost in report.costs:
         if cost.parameters:
             costs[cost.name] = (
-                f"{number(cost.parameters)} weights, {number(cost.weight_bytes, 'B')}"
+                f"{quantity(cost.parameters)} weights, {quantity(cost.weight_bytes, 'B')}"
             )
         elif cost.flops:
             times = f"{cost.calls} × " if cost.calls > 1 else ""
-            costs[cost.name] = f"{times}{number(cost.flops)}FLOP"
+            costs[cost.name] = f"{times}{quantity(cost.flops)}FLOP"
     return costs
 
 

@@ -15,7 +15,7 @@ from ..sweep import Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
 from ..workers import Outcome, Runner, Task, WorkerDied
 from .lock import commits_in
 from .shared import FAILED, INTERRUPTED, OK, PARTIAL, wrong
-from .worker import make_job, workers_on
+from .worker import make_job, session_here, workers_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def _outcomes(
     tasks = [Task(row.name, graph.name, row.inputs) for row in rows]
     job = make_job(given, [graph], watched=False, commits=commits)
     if given.on == "here":
-        runner = Runner(job.session(0), {graph.name: pinned(graph, commits)})
+        runner = Runner(session_here(job), {graph.name: pinned(graph, commits)})
         return (outcome for task in tasks for outcome in runner.run([task]))
     workers = workers_on(given.on, job)
     return spread(tasks, workers.count, workers.start, workers.wait)

@@ -79,6 +79,14 @@ class Job:
                 code_of(node)  # reads the file, and remembers
 
 
+def session_here(job: Job) -> Session:
+    """Open the session of a job in this process; raises GraphError where the machine has none."""
+    try:
+        return job.session(0)
+    except ValueError as error:
+        raise wrong(error) from error
+
+
 @dataclass(frozen=True)
 class Workers:
     """Workers that can be started: how many there is room for, how, and how to wait for some."""

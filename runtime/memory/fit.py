@@ -9,10 +9,11 @@ from graph import Finding, Graph, GraphError, calls_of
 
 from ..check import Report, estimate, weigh
 from ..errors import brief
+from ..quantities import quantity
 from ..values import loaders_of
 from .ladder import DoesNotFit, Needs, Spared, climb, with_savings
 from .rest import BRINGING
-from .room import parse_bytes, room_on, size_words
+from .room import parse_bytes, room_on
 from .rungs import Saving
 
 
@@ -69,10 +70,10 @@ class Fitting:
     def _refuse(self, error: DoesNotFit, report: Report, room: int) -> NoReturn:
         call = next(call for call in calls_of(error.spared.plan.blocks) if call.name == error.call)
         loaded = [it for it in report.costs if it.parameters and it.node not in BRINGING]
-        weights = [f"{it.name} {size_words(it.weight_bytes)}" for it in loaded]
+        weights = [f"{it.name} {quantity(it.weight_bytes, 'B')}" for it in loaded]
         message = (
-            f"'{call.name}' ({call.node.name}) needs {size_words(error.need)} in "
-            f"{brief(self.dtype)}, and {self.device} has {size_words(room)} for it; "
+            f"'{call.name}' ({call.node.name}) needs {quantity(error.need, 'B')} in "
+            f"{brief(self.dtype)}, and {self.device} has {quantity(room, 'B')} for it; "
             f"weights: {', '.join(weights)}"
         )
         tried = "; ".join(map(str, error.spared.told))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from graph import Graph
 
 from ..events import MemorySpared
-from .room import size_words
+from ..quantities import quantity
 from .rungs import RUNGS, Saving
 
 Needs = Mapping[str, int]
@@ -68,7 +68,7 @@ def climb(plan: Graph, needs_of: Callable[[Graph], Needs], room: int) -> Spared:
                 continue
             found = needs_of(lower)
             if need - found[call] >= WORTH * (need - room):
-                why = f"{size_words(need)} → {size_words(found[call])}"
+                why = f"{quantity(need, 'B')} → {quantity(found[call], 'B')}"
                 spared, needs = spared.taking(Saving(rung, call), lower, why), found
                 break
         else:

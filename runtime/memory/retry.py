@@ -11,9 +11,9 @@ from graph import Block, Call, Graph, has_effect
 from ..cache.remember import FORGOTTEN, recall
 from ..errors import OutOfMemory, RunError
 from ..events import MemorySpared
+from ..quantities import quantity
 from ..tensors import leaves_of
 from .ladder import Spared
-from .room import size_words
 from .rungs import RUNGS, Saving
 
 Made = Mapping[str, Any]
@@ -45,7 +45,7 @@ def run_sparingly(
         saving = _next_saving(spared.plan, call)
         if saving is None:
             lines = [message, *(f"  tried: {it}" for it in spared.told)]
-            lines += [f"  memory: {size_words(room)} for weights and tensors"] if room else []
+            lines += [f"  memory: {quantity(room, 'B')} for weights and tensors"] if room else []
             raise RunError(call.place, "\n".join(lines))
         plan = RUNGS[saving.rung].apply(spared.plan, call.name)
         spared = spared.taking(saving, plan, "for memory ran out")

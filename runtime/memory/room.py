@@ -1,4 +1,4 @@
-"""How much memory there is, in bytes and in words."""
+"""How much memory there is, and how much people say there is."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,12 @@ _UNITS = " KMGT"
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size as people write it: `6GB`, `6.5 GiB`, `800M`, or bytes.
+    """Read a size as people write it: `6GB`, `6.5 GiB`, `800M`, `12B`.
 
-    Raises ValueError for any other text, and for less than one byte.
+    Raises ValueError for any other text, a number without a unit too, and for less than one byte.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?", text.strip(), re.IGNORECASE)
+    pattern = r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B)"
+    found = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
     if found is None:
         raise ValueError(f"'{text}' is no size of memory: write 6GB, 6.5GiB or 800MB")
     unit = (1024 if found[3] else 1000) ** _UNITS.index((found[2] or " ").upper())
@@ -21,11 +22,6 @@ def parse_bytes(text: str) -> int:
     if size < 1:
         raise ValueError(f"'{text}' is no size of memory: a run needs some")
     return size
-
-
-def size_words(count: int) -> str:
-    """Write a size in gigabytes, in three digits."""
-    return f"{count / 1e9:.3g} GB"
 
 
 def room_on(device: torch.device) -> int | None:

@@ -213,6 +213,20 @@ def test_a_picture_of_a_batch_is_made_again(made, capsys, tmp_path):
         assert again.tobytes() == first.tobytes()
 
 
+def test_with_other_inputs_it_is_a_variation(made, capsys, tmp_path):
+    to = tmp_path / "other.png"
+    code, said = replayed(capsys, made, "seed=4", "steps=2", "--to", to)
+    assert code == 0
+    assert f"{made}: a variation was made\n  seed: was 3, is 4\nsaved " in said
+    assert read_record(tmp_path / "other-1.png")["inputs"]["seed"] == 4
+    code, said = replayed(capsys, made, "seed=4")
+    assert code == 0
+    assert "  seed: was 3, is 4\n  it was not saved: give --to FILE\n" in said
+    code, said = replayed(capsys, made, "seed=3")
+    assert code == 0
+    assert said.startswith(f"{made}: made again, bit-equal\n")
+
+
 def test_another_library_is_named(made, capsys, monkeypatch):
     versions = {**runtime.provenance.record.library_versions(), "torch": "1.13.0"}
     monkeypatch.setattr(runtime.provenance.record, "library_versions", lambda: versions)

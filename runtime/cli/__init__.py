@@ -19,7 +19,10 @@ VERBS = {
     "show": ("GRAPH [name=value ...]", "draw a graph: here, or as --mermaid, --svg, --html FILE"),
     "new": ("NAME [--from GRAPH]", "begin a graph of your own from one that comes along"),
     "schema": ("[FILE]", "write the format of graph files as a JSON Schema, for editors"),
-    "replay": ("PICTURE [--to FILE]", "make a picture again, or say what drifted"),
+    "replay": (
+        "PICTURE [name=value ...] [--to FILE]",
+        "make a picture again, or say what drifted; or a variation",
+    ),
     "diff": ("A B", "say what differs between two pictures, or two graphs, by meaning"),
     "lock": ("GRAPH [name=value ...]", "write down a graph and all that it reads, for --lock"),
     "resume": ("FILE", "go on with a run that was ended, from its checkpoint"),

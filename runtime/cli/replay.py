@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from ..memory.rungs import RUNGS
 from ..place import choose_device
 from ..plan import ALL
 from ..progress import Progress
-from ..provenance.compare import Recorded, drift, parse_record
+from ..provenance.compare import Recorded, changes, drift, parse_record
 from ..provenance.replay import NotRemade, recorded_graph, recorded_inputs, remake
 from ..session import Session
 from .shared import FAILED, OK, wrong
@@ -24,18 +24,20 @@ from .shared import FAILED, OK, wrong
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take a picture, inputs that are to be others, and where the new picture goes."""
     option = parser.add_argument
-    option("picture", metavar="PICTURE", type=Path)
-    option("inputs", nargs="*", metavar="name=value")
-    option("--to", metavar="FILE", help="save what was made")
+    option("picture", metavar="PICTURE", type=Path, help="a picture that run-graph saved")
+    option("inputs", nargs="*", metavar="name=value",
+           help="inputs that are to be others: what is made is a variation then")  # fmt: skip
+    option("--to", metavar="FILE", help="save what was made; without it nothing is saved")
     option("--device", help="another than it was made on")
     option("--dtype", help="another precision than it was made in")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Make the picture again, and say whether it is the same or what drifted."""
+    """Make the picture again and say whether it is the same or what drifted; or a variation."""
     record = picture_record(given.picture)
     graph = recorded_graph(record)
-    inputs = recorded_inputs(record, graph, parse_inputs(graph, given.inputs))
+    others = parse_inputs(graph, given.inputs)
+    inputs = recorded_inputs(record, graph, others)
     try:
         session = _session(record, given)
     except ValueError as error:
@@ -47,10 +49,16 @@ def run(given: argparse.Namespace) -> int:
         return FAILED
     arguments = dict(made.arguments)
     now = parse_record({**arguments["provenance"](), "pixels": ""}, "this run")
-    same = _compare(given.picture, record, _pictures(arguments))
     drifted = drift(record, now)
-    for line in drifted:
+    if varied := _variation(record, now, others):
+        same = True  # as it was asked for
+        print(f"{given.picture}: a variation was made")
+    else:
+        same = _compare(given.picture, record, _pictures(arguments))
+    for line in [*varied, *drifted]:
         print(f"  {line}")
+    if varied and not given.to:
+        print("  it was not saved: give --to FILE")
     if not same and not drifted:
         print("  nothing that was recorded drifted: the picture or its record was changed")
     if given.to:
@@ -90,6 +98,15 @@ def _session(record: Recorded, given: argparse.Namespace) -> Session:
     passes = [name for name in ALL if name in record.passes]
     savings = [saving for saving in record.savings if saving.rung in RUNGS]
     return Session(device, dtype, Progress(sys.stderr), passes, cache=None, savings=savings)
+
+
+def _variation(then: Recorded, now: Recorded, names: Iterable[str]) -> list[str]:
+    """Say, a line each, which of the inputs of these names are others; folders do not count."""
+    sides = [
+        {name: record.inputs[name] for name in names if name in record.inputs}
+        for record in (then, now)
+    ]
+    return changes(*sides)
 
 
 def _pictures(arguments: Mapping[str, Any]) -> list[Any]:

@@ -5,7 +5,7 @@ import torch
 
 from runtime.bench import Timed, ceiling
 from runtime.cli import main
-from runtime.plan import PASSES
+from runtime.plan import ALL, PASSES
 
 GRAPH = """
 inputs: {size: 2}
@@ -40,6 +40,16 @@ def test_the_command_times_a_graph_with_and_without_each_pass(tmp_path, monkeypa
     assert rows[0].endswith(" 1.00 (1.00 to 1.00)")
     assert last.startswith("0.000 TFLOP a run, ")
     assert last.endswith("% of what matrices are multiplied at here")
+
+
+def test_help_says_what_each_pass_is_and_how_often_it_runs(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "after a first one (default: 3)" in said
+    assert [line.split()[0] for line in said.splitlines()[-len(ALL) :]] == list(ALL)
+    assert "  share     equal calls are one call\n" in said
 
 
 def test_a_ratio_is_that_of_runs_in_turn_with_its_spread():

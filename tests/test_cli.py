@@ -107,6 +107,22 @@ def test_a_size_of_memory_has_a_unit(capsys):
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("new", "the graph that it is a copy of (default: sd15)"),
+        ("replay", "run-graph replay PICTURE [name=value ...] [--to FILE]"),
+        ("bench", "float32, bfloat16, float16 (default: the fastest sound one)"),
+    ],
+)
+def test_help_of_a_verb_has_its_defaults(verb, said, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert said in capsys.readouterr().out
+
+
 def test_help_of_a_graph_lists_its_inputs(capsys):
     assert main(["sd15.yaml", "--help"]) == 0
     out = capsys.readouterr().out

@@ -1,7 +1,9 @@
 """Graphs over HTTP: what callers may set, the queue, cancelling, refusals."""
 
+import argparse
 import base64
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -16,7 +18,7 @@ pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 from starlette.testclient import TestClient
 
 from runtime import Session
-from runtime.cli import main
+from runtime.cli import main, serve
 from runtime.serve import LIMITS, Queue, Run, make_app, serve_graph
 from runtime.workers import Runner, ThreadWorker
 
@@ -147,7 +149,7 @@ def test_or_at_once_with_where_to_look(client):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"wrds": "a"}, "input 'wrds' is not for callers to set"),
+        ({"wrds": "a"}, "there is no input 'wrds'"),
         ({"output": "/etc/passwd"}, "input 'output' is not for callers to set"),
         ({"source": "/etc/passwd"}, "input 'source' takes a file as a data URL"),
         ({"source": "data:text/plain;base64,%"}, "input 'source' is no base64"),
@@ -166,8 +168,15 @@ def test_what_callers_may_not_set_is_refused(client, inputs, message):
 
 
 def test_every_mistake_is_told_at_once(client):
-    found = ask(client, wrds="a", steps=151).json()["findings"]
-    assert [each["help"] for each in found] == ["did you mean 'words'?", None]
+    given = {"wrds": "a", "output": "/etc", "steps": 151, "words": 3, "source": None}
+    found = ask(client, **given).json()["findings"]
+    assert [(each["message"], each["help"]) for each in found] == [
+        ("there is no input 'wrds'", "did you mean 'words'?"),
+        ("input 'output' is not for callers to set", "callers set words, steps and source"),
+        ("input 'steps' is at most 150 on this server, found 151", None),
+        ("input 'words' takes str, found 3", None),
+        ("input 'source' takes str, found null", None),
+    ]
 
 
 def test_what_breaks_in_the_graph_is_the_servers(client):
@@ -273,6 +282,34 @@ def test_with_a_token_only_its_bearer_may_call(queue):
         assert client.get("/openapi.json", headers=wrong).status_code == 401
         right = {"authorization": "Bearer secret"}
         assert client.get("/openapi.json", headers=right).status_code == 200
+
+
+def test_a_port_that_is_taken_is_told(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "emoji", "--port", str(port)]) == 1
+    said = f"error: port {port} is taken\n  help: give another with --port\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--port", "99999"), 2, "--port: 99999 is no port\n  help: take one up to 65535"),
+        (("--host", "192.0.2.1"), 1, "192.0.2.1, port 8000, cannot be listened at: Cannot assign"),
+    ],
+)
+def test_what_cannot_be_listened_at_is_told(words, code, message, monkeypatch, capsys):
+    monkeypatch.setenv("RUN_GRAPH_TOKEN", "secret")
+    assert main(["serve", "emoji", *words]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_every_option_of_serve_is_explained(capsys):
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    assert not [action.dest for action in parser._actions if not action.help]
+    assert parser.format_help().count("8000") == 1
 
 
 def test_two_graphs_of_one_name_are_refused(capsys):

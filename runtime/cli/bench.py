@@ -7,19 +7,24 @@ from graph import load, parse_inputs
 
 from ..bench import bench
 from ..errors import RunError
+from ..plan import ALL, MEANING
 from ..session import Session
-from .shared import FAILED, OK, wrong
+from .shared import FAILED, OK, add_machine_options, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take a graph and its inputs, where to run it, and how often."""
     option = parser.add_argument
-    option("graph", metavar="GRAPH")
-    option("inputs", nargs="*", metavar="name=value")
-    option("--device", default="auto")
-    option("--dtype", default="auto")
-    option("--compile", action="store_true")
-    option("--runs", type=int, default=3, help="of each kind, after a first one")
+    option("graph", metavar="GRAPH", help="a file, or the name of a graph that comes along")
+    option("inputs", nargs="*", metavar="name=value", help="what the runs set")
+    option("--runs", type=int, default=3, metavar="N",
+           help="how many of each kind, after a first one (default: %(default)s)")  # fmt: skip
+    add_machine_options(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(
+        ["the table has a row for the whole plan, for none, and without each of its passes:",
+         *(f"  {name:<10}{MEANING[name]}" for name in ALL)]
+    )  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> int:

@@ -18,10 +18,14 @@ from .shared import FAILED, OK, WRONG, findings_as_data, print_findings, wrong
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take a graph and its inputs."""
     option = parser.add_argument
-    option("graph", metavar="GRAPH")
-    option("inputs", nargs="*", metavar="name=value")
+    option("graph", metavar="GRAPH", help="a file, or the name of a graph that comes along")
+    option("inputs", nargs="*", metavar="name=value", help="what the run would set")
     option("--cost", action="store_true", help="print what every block costs")
-    option("--dtype", default="auto", help="the precision of the networks")
+    option(
+        "--dtype",
+        default="auto",
+        help="the precision of the networks: float32, bfloat16, float16 (default: that of a run)",
+    )
     option("--json", action="store_true", help="print findings, shapes and costs as JSON")
 
 

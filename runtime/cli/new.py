@@ -11,8 +11,10 @@ from .shared import OK, write_text
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the name of the new graph, and of the one to begin from."""
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--from", dest="origin", default="sd15", metavar="GRAPH")
+    option = parser.add_argument
+    option("name", metavar="NAME", help="what it is called: NAME.yaml is written")
+    option("--from", dest="origin", default="sd15", metavar="GRAPH",
+           help="the graph that it is a copy of (default: %(default)s)")  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> int:

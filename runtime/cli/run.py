@@ -12,7 +12,7 @@ from ..provenance.lock import pinned
 from . import sweep
 from .execute import execute
 from .lock import commits_in
-from .shared import OK, wrong
+from .shared import OK, add_machine_options, wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("words", nargs="*", metavar="GRAPH [name=value ...]")
     option("-h", "--help", action="store_true")
-    option("--device", default="auto")
-    option("--dtype", default="auto")
-    option("--compile", action="store_true")
+    add_machine_options(parser)
     option("--memory", default="auto", metavar="SIZE")
     option("--profile", action="store_true")
     option("--cache", type=Path, metavar="DIR")

@@ -20,6 +20,17 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     option("--offline", action="store_true", help="use only what is on this machine")
 
 
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where graphs run, and how."""
+    option = parser.add_argument
+    option("--device", default="auto",
+           help="cpu, cuda, cuda:1, mps (default: the fastest there is)")  # fmt: skip
+    option("--dtype", default="auto",
+           help="float32, bfloat16, float16 (default: the fastest sound one)")  # fmt: skip
+    option("--compile", action="store_true",
+           help="let PyTorch compile the networks that loops call")  # fmt: skip
+
+
 def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
     """Print what is wrong, in colour on a terminal unless NO_COLOR is set (no-color.org)."""
     colour = is_colourful(stream)

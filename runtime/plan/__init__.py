@@ -25,6 +25,15 @@ PASSES: Mapping[str, Callable[[Graph], Graph]] = {
 ON_REQUEST: Mapping[str, Callable[[Graph], Graph]] = {"compile": compile_networks}
 """Passes that come after those, and are made only where they are named."""
 ALL = {**PASSES, **ON_REQUEST}
+MEANING: Mapping[str, str] = {
+    "settle": "a call that only hands on one of its arguments is that argument",
+    "share": "equal calls are one call",
+    "twins": "calls of a network that differ per picture are one call on a larger batch",
+    "hoist": "what a loop does not change is done once, in front of it",
+    "late": "what takes memory is made when it is needed, and let go of",
+    "compile": "networks that loops call are compiled by PyTorch; with --compile alone",
+}
+"""What each pass does, in words for a person."""
 
 
 def make_plan(graph: Graph, known: Mapping[str, Any], passes: Iterable[str] = PASSES) -> Graph:
@@ -53,4 +62,4 @@ def _passed(plan: Graph, passes: Iterable[str]) -> Graph:
     return plan
 
 
-__all__ = ["ALL", "PASSES", "make_plan", "plain", "plan_together", "share_equal_calls"]
+__all__ = ["ALL", "MEANING", "PASSES", "make_plan", "plain", "plan_together", "share_equal_calls"]

@@ -7,7 +7,7 @@ import binascii
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graph import (
@@ -54,30 +54,39 @@ class Served:
 
     def make_task(self, given: Mapping[str, Any]) -> Task:
         """Check what a caller gave; raises GraphError with everything that is wrong with it."""
-        findings = [
-            Finding(None, f"input '{name}' is not for callers to set", self._help(name))
-            for name in given
-            if name not in self.open
-        ]
+        wrong: dict[str, Finding] = {}
         uploads: dict[str, bytes] = {}
         inputs = {**self.fixed}
         for name, value in given.items():
-            if problem := self._too_much(name, value):
-                findings.append(Finding(None, problem))
+            if name not in self.open:
+                wrong[name] = self._closed(name)
+            elif problem := self._too_much(name, value):
+                wrong[name] = Finding(None, problem)
             elif name in self.uploads and value is not None:
                 try:
                     uploads[name] = _decode(value)
                 except ValueError as error:
-                    findings.append(Finding(None, f"input '{name}' {error}"))
+                    wrong[name] = Finding(None, f"input '{name}' {error}")
             else:
                 inputs[name] = value
+        findings = list(wrong.values())
+        left = {name: it for name, it in self.graph.inputs.items() if name not in wrong}
+        try:
+            graph = replace(self.graph, inputs=left)
+            known = {name: value for name, value in inputs.items() if name in left}
+            bind(graph, {**known, **dict.fromkeys(uploads, "upload")})
+        except GraphError as error:
+            findings += error.findings
         if findings:
             raise GraphError(findings)
-        bind(self.graph, {**inputs, **dict.fromkeys(uploads, "upload")})
         return Task(uuid.uuid4().hex, self.graph.name, inputs, uploads)
 
-    def _help(self, name: str) -> str | None:
-        return did_you_mean(name, self.open) or f"callers set {listed(self.open)}"
+    def _closed(self, name: str) -> Finding:
+        said = f"there is no input '{name}'"
+        if name in self.graph.inputs:
+            said = f"input '{name}' is not for callers to set"
+        help = did_you_mean(name, self.open) or f"callers set {listed(self.open)}"
+        return Finding(None, said, help)
 
     def _too_much(self, name: str, value: Any) -> str | None:
         if isinstance(value, str) and name not in self.uploads and len(value) > LONGEST_TEXT:

@@ -259,8 +259,8 @@ def test_a_bad_row_is_reported_and_the_others_are_done_once(files, capsys):
     assert Path("out", lines[3]["name"], "words.txt").read_text() == "byebyebye"
     before = Path("out", lines[0]["name"]).stat().st_mtime_ns
     assert sweep("--sweep", "rows.csv", "--out", "out") == 3
-    assert "2 of 4 rows need no run" not in (again := capsys.readouterr().err)
-    assert "3 of 4 rows need no run" in again
+    again = capsys.readouterr().err
+    assert "2 of 4 rows need no run\n1 of 4 rows are refused\n" in again
     assert Path("out", lines[0]["name"]).stat().st_mtime_ns == before
 
 
@@ -278,6 +278,8 @@ def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsy
     ("words", "message"),
     [
         (["--grid", "tims=1,2"], "--grid: 'tims=1,2' does not give an input of 'words' its values\n  help: did you mean 'times'?"),
+        (["--grid", "times=0-5"], "input 'times' takes int, found the text '0-5'\n  help: a range is written times=0..5"),
+        (["--grid", "times=1...5"], "input 'times' takes int, found the text '1...5'\n  help: a range is written times=1..5"),
         (["--grid", "times=1", "--shard", "3/2"], "--shard: '3/2' is no part of a whole\n  help: write 1/8 to 8/8"),
         (["--grid", "times=1", "--on", "slurm"], "--on: there is no 'slurm'\n  help: write local:2, ray or ray://HOST:10001"),
         (["--grid", "times=1", "--checkpoint-every", "2"], "--checkpoint-every is for one run, and --sweep and --grid make many"),
@@ -287,6 +289,15 @@ def test_shards_share_a_folder_and_the_whole_then_has_nothing_to_do(files, capsy
 def test_wrong_words_are_refused(words, message, files, capsys):
     assert sweep(*words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_where_every_row_is_wrong_nothing_runs(files, capsys):
+    assert sweep("--grid", "words=0-5", "times=0,-1", "--out", "out") == 2
+    assert capsys.readouterr().err == (
+        "row 1 (refused): error: input 'times' must be at least 1, found 0\n"
+        "row 2 (refused): error: input 'times' must be at least 1, found -1\n"
+    )
+    assert not Path("out").exists()
 
 
 def test_nodes_that_travel_leave_no_files_behind(tmp_path, monkeypatch):

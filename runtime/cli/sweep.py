@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,7 +14,7 @@ from ..provenance.lock import pinned
 from ..sweep import Row, SweepFolder, in_order_of_cost, read_rows, shard, spread
 from ..workers import Outcome, Runner, Task, WorkerDied
 from .lock import commits_in
-from .shared import FAILED, INTERRUPTED, OK, PARTIAL, wrong
+from .shared import FAILED, INTERRUPTED, OK, PARTIAL, WRONG, wrong
 from .worker import make_job, session_here, workers_on
 
 
@@ -32,12 +32,15 @@ def run(given: argparse.Namespace, graph: Graph, inputs: Mapping[str, Any]) -> i
     """Run the rows that have no result yet, and write the manifest and the page of all shards."""
     whole = read_rows(graph, inputs, given.sweep, given.grid)
     rows = shard(whole, *_shard(given.shard))
+    if all(row.error for row in whole):
+        _print_refused(whole)
+        return WRONG
     runs = [row.inputs for row in rows if not row.error]
     commits = commits_in(given.lock, graph, runs) if given.lock else {}
     folder = SweepFolder(given.out or Path(f"{graph.name}-sweep"))
     waiting = in_order_of_cost([row for row in folder.missing(rows) if not row.error])
     named = {row.name: row for row in waiting}
-    progress = _Progress(sys.stderr, len(rows), len(waiting))
+    progress = _Progress(sys.stderr, len(rows), len(rows) - len(runs), len(waiting))
     code = OK
     try:
         for outcome in _outcomes(given, graph, commits, waiting):
@@ -73,6 +76,11 @@ def _outcomes(
     return spread(tasks, workers.count, workers.start, workers.wait)
 
 
+def _print_refused(rows: Iterable[Row]) -> None:
+    for row in rows:
+        print(f"row {row.number} (refused): {row.error}", file=sys.stderr)
+
+
 def _shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
@@ -83,13 +91,14 @@ def _shard(text: str) -> tuple[int, int]:
 class _Progress:
     """Tells, at most once a second, how far a sweep is."""
 
-    def __init__(self, stream: TextIO, rows: int, waiting: int) -> None:
-        self.stream = stream
-        self.rows, self.waiting = rows, waiting
+    def __init__(self, stream: TextIO, rows: int, refused: int, waiting: int) -> None:
+        self.stream, self.waiting = stream, waiting
         self.done = self.failed = 0
         self.begin = self.told = time.monotonic()
-        if waiting < rows:
-            print(f"{rows - waiting} of {rows} rows need no run", file=stream)
+        if done := rows - refused - waiting:
+            print(f"{done} of {rows} rows need no run", file=stream)
+        if refused:
+            print(f"{refused} of {rows} rows are refused", file=stream)
 
     def __call__(self, outcome: Outcome) -> None:
         self.done += 1

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -155,8 +155,21 @@ def _grid(graph: Graph, words: Iterable[str]) -> list[Cells]:
             message = f"--grid: '{word}' does not give an input of '{graph.name}' its values"
             help = did_you_mean(name, graph.inputs) or "write name=value,value or name=0..99"
             raise GraphError([Finding(None, message, help)])
+        _refuse_slip(graph, name, text)
         axes[name] = _axis(text, name)
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _refuse_slip(graph: Graph, name: str, text: str) -> None:
+    """Raise GraphError for `0-5` or `0...5` where an input does not take it: a range is meant."""
+    slip = re.fullmatch(r"(-?\d+)\s*(?:-|\.{3})\s*(-?\d+)", text)
+    if slip:
+        try:
+            parse_inputs(graph, [f"{name}={text}"])
+        except GraphError as error:
+            help = f"a range is written {name}={slip[1]}..{slip[2]}"
+            found = [replace(finding, help=help) for finding in error.findings]
+            raise GraphError(found) from error
 
 
 def _axis(text: str, name: str) -> list[Any]:

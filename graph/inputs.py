@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .blocks import Graph, Input
@@ -58,7 +60,13 @@ def parse_value(text: str, name: str) -> Any:
 
 
 def _value(text: str, entry: Input) -> Any:
-    """Take text as it stands where the input takes text, and else as YAML."""
+    """Take a list of JSON as one where the input takes that, and text as it stands, else as YAML.
+
+    A list of YAML will not do beside text: `[blurry]` is a prompt with a weight.
+    """
+    if text.startswith("["):
+        with suppress(ValueError, Unfit):
+            return validate(json.loads(text), entry.annotation)
     try:
         return validate(text, entry.annotation)
     except Unfit as unfit:

@@ -69,11 +69,11 @@ def manifest(folder: str) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "manifest.jsonl").read_text().splitlines()]
 
 
-def a_graph(text: str = GRAPH):
+def a_graph(text: str = GRAPH, words: object = str):
     registry = Registry()
 
     @registry.node(effect=True)
-    def write_words(words: str, times: int, path: WrittenPath) -> int:
+    def write_words(words: words, times: int, path: WrittenPath) -> int:
         """Write."""
         return 0
 
@@ -96,6 +96,17 @@ def test_grids_count_and_list(tmp_path):
     assert [row.inputs["times"] for row in rows] == [3, 2, 1]
     rows = read_rows(a_graph(), {}, None, ['words=[a cat, "a dog, running"]'])
     assert [row.inputs["words"] for row in rows] == ["a cat", "a dog, running"]
+    rows = read_rows(a_graph(), {}, None, ['words=["a cat", "a dog, running"]'])
+    assert [row.inputs["words"] for row in rows] == ["a cat", "a dog, running"]
+
+
+def test_a_list_in_a_cell_is_the_batch_of_one_row(tmp_path):
+    graph = a_graph(words=str | list[str])
+    rows = read_rows(graph, {}, None, ['words=[["a", "b"], c]'])
+    assert [row.inputs["words"] for row in rows] == [["a", "b"], "c"]
+    table = tmp_path / "rows.csv"
+    table.write_text('words\n"[""a"", ""b""]"\n[a]\n')
+    assert [row.inputs["words"] for row in read_rows(graph, {}, table, [])] == [["a", "b"], "[a]"]
 
 
 def test_a_name_is_of_the_graph_and_of_what_it_is_given(tmp_path):

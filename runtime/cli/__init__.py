@@ -36,7 +36,8 @@ USAGE = """\
 usage: run-graph GRAPH [name=value ...]    run a graph with these inputs
        run-graph GRAPH --help              show what a graph does and what it takes
 
-GRAPH is a file, or the name of a graph that comes with run-graph.
+GRAPH is a file, or the name of a graph that comes with run-graph. Inputs that take text or a list,
+as prompts do, take the list as JSON: prompt='["a fox", "a lion"]' draws both in one run.
 
        --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
        --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one

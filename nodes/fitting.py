@@ -24,6 +24,13 @@ def text_width(width: int) -> str:
     return f"{width} ({FAMILIES[width]})" if width in FAMILIES else str(width)
 
 
+def listed_prompts(prompt: str | list[str]) -> list[str]:
+    """List one prompt or several; raises ValueError for a list without any."""
+    if not prompt and isinstance(prompt, list):
+        raise ValueError("`prompt` is a list without prompts")
+    return [prompt] if isinstance(prompt, str) else prompt
+
+
 def expect_channels(model: UNet, sample: Tensor) -> None:
     """Raise ValueError for a sample with more or fewer channels than a network reads."""
     expected, found = model.config.in_channels, sample.shape[1]
@@ -44,6 +51,15 @@ def expect_counts(sample: Tensor, **told: Tensor | None) -> None:
             what = name.replace("_", " ")
             raise ValueError(f"there are {count} {what}s for {pictures} pictures")
         pictures = max(pictures, count)
+
+
+def expect_as_many(cond: Tensor, uncond: Tensor) -> None:
+    """Raise ValueError for predictions that are not of as many pictures, nor one for all."""
+    if len(cond) != len(uncond) and 1 not in (len(cond), len(uncond)):
+        raise ValueError(
+            f"`cond` is of {len(cond)} pictures, `uncond` of {len(uncond)}: "
+            "there must be as many prompts as negative prompts, or one"
+        )
 
 
 def expect_same_size(**pictures: Tensor) -> None:

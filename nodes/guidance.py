@@ -9,6 +9,7 @@ from torch import Tensor
 
 from graph import node
 
+from .fitting import expect_as_many
 from .kinds import Latents, Prediction, Schedule, Step
 
 Scale = Annotated[float, Field(description="1 = no guidance, 7.5 = strong")]
@@ -21,8 +22,15 @@ def guidance(
     uncond: Prediction,
     scale: Scale = 7.5,
 ) -> Prediction:
-    """Push away from the unconditional prediction (classifier-free guidance, arXiv:2207.12598)."""
-    return torch.lerp(uncond, cond, scale)  # uncond + scale * (cond - uncond)
+    """Push away from the unconditional prediction (classifier-free guidance, arXiv:2207.12598).
+
+    Raises ValueError where each is of several pictures, and not of as many.
+    """
+    try:
+        return torch.lerp(uncond, cond, scale)  # uncond + scale * (cond - uncond)
+    except RuntimeError:  # what is right pays for no comparison
+        expect_as_many(cond, uncond)
+        raise
 
 
 @node

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graph import node
 
+from .fitting import listed_prompts
 from .kinds import Device, TextEmbedding
 from .prompt_syntax import Piece, parse_weights
 from .text import (
@@ -56,7 +57,7 @@ def tokenize_weighted(
     BREAK starts a new chunk. A chunk of CLIP has 75 tokens between its begin and its end; the
     prompts of one call get equally many.
     """
-    prompts = [prompt] if isinstance(prompt, str) else prompt
+    prompts = listed_prompts(prompt)
     found = [_chunks(tokenizer, parse_weights(one)) for one in prompts]
     most = max(map(len, found))
     chunks = [chunk for one in found for chunk in [*one, *[[]] * (most - len(one))]]

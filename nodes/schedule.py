@@ -137,7 +137,8 @@ def scheduler_step(
 ) -> State:
     """Take one step of the sampler: less noise, by what the network predicted.
 
-    A network that learnt the variance predicts twice the channels. Raises ValueError for others.
+    A network that learnt the variance predicts twice the channels. Raises ValueError for others,
+    and for predictions that are neither one for all pictures nor one for each.
     """
     if prediction.shape != state.sample.shape:
         _expect_fitting(prediction, state.sample)
@@ -145,6 +146,13 @@ def scheduler_step(
 
 
 def _expect_fitting(prediction: Prediction, sample: Latents) -> None:
+    pictures, predictions = len(sample), len(prediction)
+    if predictions not in (1, pictures):
+        raise ValueError(
+            f"there are {predictions} predictions for {pictures} "
+            f"{'picture' if pictures == 1 else 'pictures'}: "
+            "`count` must be as many as there are prompts"
+        )
     channels, predicted = sample.shape[1], prediction.shape[1]
     if predicted not in (channels, 2 * channels):
         raise ValueError(f"`prediction` has {predicted} channels, the sample of `state` {channels}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graph import came_from, node
 
+from .fitting import listed_prompts
 from .kinds import Device, Dtype, PooledText, TextEmbedding, Tokens
 from .load import Digest, Model, build_network, came_from_component, find_part, part_files
 from .models import CLIPTextModel
@@ -98,8 +99,9 @@ def tokenize(
     """Turn a prompt into tokens, padded and cut to the length that the text encoder reads.
 
     What is cut off, and a weight such as `(word:1.3)`, which is read as words, is warned of.
+    Raises ValueError for a list without prompts.
     """
-    prompts = [prompt] if isinstance(prompt, str) else prompt
+    prompts = listed_prompts(prompt)
     numbers = [tokenizer.split(one) for one in prompts]
     if device.type != "meta":  # a check is no run: it may ask several times
         for one, split in zip(prompts, numbers, strict=True):

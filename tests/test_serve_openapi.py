@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from hypothesis import given, settings
 from pydantic import Field
+from starlette.testclient import TestClient
 
 import nodes
 from graph import Registry, Written, load, load_text
@@ -52,14 +53,17 @@ def a_graph():
     return load_text(GRAPH, "words", registry)
 
 
-def an_api(graph, limits):
-    import schemathesis  # which takes a second
-
+def an_app(graph, limits):
     served = serve_graph(graph, {}, limits, frozenset({"source", "extra"}))
     runner = Runner(Session("cpu"), {graph.name: graph}, watched=True)
     queue = Queue(1, lambda number: ThreadWorker(lambda _: runner, number), room=16)
-    app = make_app({graph.name: served}, queue, "secret")
-    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=BEARER)
+    return make_app({graph.name: served}, queue, "secret")
+
+
+def an_api(graph, limits):
+    import schemathesis  # which takes a second
+
+    return schemathesis.openapi.from_asgi("/openapi.json", an_app(graph, limits), headers=BEARER)
 
 
 @pytest.fixture(params=["positive", "negative"])
@@ -94,6 +98,30 @@ def test_no_body_breaks_a_shipped_graph(mode):
         case.call_and_validate(headers=BEARER, excluded_checks=[positive_data_acceptance])
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (
+            {"prompt": ["a fox", "a cat"]},
+            "there are 2 predictions for 1 picture: `count` must be as many as there are prompts",
+        ),
+        (
+            {"prompt": ["a fox", "a cat"], "negative_prompt": ["dark", "bright", "red"]},
+            "`cond` is of 2 pictures, `uncond` of 3: "
+            "there must be as many prompts as negative prompts, or one",
+        ),
+        ({"prompt": []}, "`prompt` is a list without prompts"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_prompts_that_do_not_fit_are_the_callers(inputs, said):
+    """Requests that are made up hit upon these by luck alone."""
+    client = TestClient(an_app(load("emoji"), LIMITS))
+    found = client.post("/graphs/emoji", json={"steps": 1, "count": 1, **inputs}, headers=BEARER)
+    assert found.status_code == 422
+    assert found.json()["error"] == said
 
 
 def test_an_input_of_two_types_has_the_limits_of_both():

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,18 +33,35 @@ class OutOfMemory(RunError):
         self.made: dict[str, Any] = {}
 
 
+class Misfit(RunError):
+    """A node failed for it was given what does not have the kind that it should have."""
+
+
 def node_failed(call: Call, arguments: Mapping[str, Any], error: Exception) -> RunError:
-    """Describe a node's failure: its place in the graph, its place in the code, its inputs."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    """Describe a node's failure: its place in the graph, its place in the code, its inputs.
+
+    The place is the last one in the node's own file, which may be inside a library otherwise. Of
+    what the machine supplies, device and precision are told.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) == call.node.source]
+    last = (own or frames)[-1]
+    told = {name: value for name, value in arguments.items() if _is_told(call, name, value)}
     lines = [
         f"'{call.name}' ({call.node.name}) failed: {type(error).__name__}: {error}",
         f"  raised at {last.filename}:{last.lineno}",
-        *(f"  {name}: {brief(value)}" for name, value in arguments.items()),
+        *(f"  {name}: {brief(value)}" for name, value in told.items()),
     ]
     if _found_no_memory(error):
         lines.append(f"  help: {LESS_MEMORY}")
         return OutOfMemory(call, "\n".join(lines))
     return RunError(call.place, "\n".join(lines))
+
+
+def _is_told(call: Call, name: str, value: Any) -> bool:
+    parameter = call.node.parameters.get(name)
+    supplied = parameter is not None and parameter.ambient and name not in call.arguments
+    return not supplied or isinstance(value, torch.device | torch.dtype)
 
 
 def _found_no_memory(error: Exception) -> bool:

@@ -25,9 +25,10 @@ from graph import (
     values_of,
 )
 
+from .blame import misfit_of
 from .capture import Captured, NotCaptured, Record
 from .checkpoint import Checkpoint, Reached
-from .errors import OutOfMemory, node_failed
+from .errors import OutOfMemory, RunError, node_failed
 from .events import (
     CaptureRefused,
     Listen,
@@ -69,7 +70,7 @@ def evaluate(
     records the bodies of loops. `checkpoint` says where outermost loops begin, and is told of their
     steps. A value is let go as soon as no later block needs it. Raises RunError where a node fails.
     """
-    compiler = _Compiler(machine, listen, record, {}, each_node)
+    compiler = _Compiler(plan, machine, listen, record, {}, each_node)
     runs = compiler.blocks(plan.blocks, names_in(plan.outputs.values()), keep, checkpoint)
     outputs = {name: compiler.read(value) for name, value in plan.outputs.items()}
     numbers = {name: compiler.number(name) for name in known}
@@ -90,6 +91,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Compiler:
+    plan: Graph
     machine: Mapping[str, Any]
     listen: Listen | None
     record: Record | None
@@ -185,16 +187,31 @@ class _Compiler:
             if listen:
                 listen(started)
             arguments = constant.copy()
-            for name, read in reads:
-                arguments[name] = read(slots)
             try:
+                for name, read in reads:
+                    arguments[name] = read(slots)
                 value = slots[number] = function(**arguments)
             except Exception as error:
-                raise node_failed(call, arguments, error) from error
+                raise self.failure(call, arguments, slots, error) from error
             if listen:
                 listen(NodeFinished(call, value))
 
         return run
+
+    def failure(
+        self, call: Call, arguments: Mapping[str, Any], slots: Slots, error: Exception
+    ) -> RunError:
+        """Describe why a node failed: that may be for what another gave."""
+        failed = node_failed(call, arguments, error)
+        if isinstance(failed, OutOfMemory):
+            return failed
+        return self.misfit(call, arguments, slots, error) or failed
+
+    def misfit(
+        self, block: Block, arguments: Mapping[str, Any], slots: Slots, error: Exception
+    ) -> RunError | None:
+        values = {name: slots[number] for name, number in self.numbers.items()}
+        return misfit_of(self.plan, block, arguments, values, error)
 
     def loop(self, loop: Loop, at_start: set[str], checkpoint: Checkpoint | None) -> Run:
         """Run a loop; the names of `at_start` are needed no more once it has begun."""
@@ -208,9 +225,14 @@ class _Compiler:
         let_go, listen, number = self.letting_go(at_start), self.listen, self.number(loop.name)
 
         def run(slots: Slots) -> None:
-            walked = {key: read(slots) for key, read in sequences.items()}
-            steps = common_length(loop, walked)
-            slots[states] = [read(slots) for read in starts]
+            try:
+                walked = {key: read(slots) for key, read in sequences.items()}
+                steps = common_length(loop, walked)
+                slots[states] = [read(slots) for read in starts]
+            except (AttributeError, TypeError) as error:
+                if misfit := self.misfit(loop, {}, slots, error):
+                    raise misfit from error
+                raise
             let_go(slots)
             collected: dict[str, list[Any]] = {key: [] for key in loop.collect}
             if listen:

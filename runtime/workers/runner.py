@@ -9,7 +9,7 @@ from typing import Any
 
 from graph import Graph, GraphError, written_inputs
 
-from ..errors import RunError
+from ..errors import Misfit, RunError
 from ..events import Event, Listen, NodeStarted, StepFinished
 from ..session import Session
 from .tasks import Outcome, Progress, Task
@@ -94,7 +94,7 @@ def _failure(id: str, seconds: float, error: Exception) -> Outcome:
     if not isinstance(error, RunError):
         return Outcome(id, "failed", seconds, error=f"{type(error).__name__}: {error}")
     cause = error.__cause__
-    if isinstance(cause, ValueError):
+    if isinstance(cause, ValueError) and not isinstance(error, Misfit):
         return Outcome(id, "refused", seconds, error=str(error), refusal=str(cause))
     return Outcome(id, "failed", seconds, error=str(error))
 

@@ -7,7 +7,7 @@ where they were used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,26 +140,30 @@ class Graph:
         return self.files[0].text
 
 
-def values_of(block: Block) -> Iterator[Value]:
-    """Walk over every value that a block names, also inside a loop's body."""
+def values_of(block: Block) -> list[Value]:
+    """List every value that a block names, also inside a loop's body."""
     if isinstance(block, Call):
-        yield from block.arguments.values()
-        yield from (value for value in (block.when, block.otherwise) if value)
-        return
-    yield from block.sequences.values()
+        values = [*block.arguments.values()]
+        if block.when:
+            values.append(block.when)
+        if block.otherwise:
+            values.append(block.otherwise)
+        return values
+    values = [*block.sequences.values()]
     for carry in block.carry.values():
-        yield from (carry.start, carry.then)
+        values += carry.start, carry.then
     for inner in block.body:
-        yield from values_of(inner)
-    yield from block.collect.values()
-    if block.until:
-        yield block.until
+        values += values_of(inner)
+    values += block.collect.values()
+    return [*values, block.until] if block.until else values
 
 
-def references(value: Value) -> Iterator[Reference]:
-    """Walk over the references in a value."""
-    if isinstance(value, Reference):
-        yield value
-    elif isinstance(value, ListOf):
-        for item in value.items:
-            yield from references(item)
+def references(values: Iterable[Value]) -> list[Reference]:
+    """List the references in values."""
+    found: list[Reference] = []
+    for value in values:
+        if isinstance(value, Reference):
+            found.append(value)
+        elif isinstance(value, ListOf):
+            found += references(value.items)
+    return found

@@ -17,9 +17,8 @@ def in_order(blocks: Sequence[Block], findings: list[Finding]) -> list[Block]:
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(position)
     for block in blocks:
-        for value in values_of(block):
-            needed = (reference.name for reference in references(value))
-            graph.add_edges_from((name, block.name) for name in needed if name in position)
+        needed = [reference.name for reference in references(values_of(block))]
+        graph.add_edges_from((name, block.name) for name in needed if name in position)
     if nx.is_directed_acyclic_graph(graph):
         order = nx.lexicographical_topological_sort(graph, key=position.__getitem__)
         return [blocks[position[name]] for name in order]

@@ -19,9 +19,8 @@ def _needed(blocks: Iterable[Block], roots: Iterable[Value]) -> tuple[Block, ...
     asked: defaultdict[str, set[str]] = defaultdict(set)  # by block, the fields; "" = the whole
 
     def ask(values: Iterable[Value]) -> None:
-        for value in values:
-            for reference in references(value):
-                asked[reference.name].add(reference.fields[0] if reference.fields else "")
+        for reference in references(values):
+            asked[reference.name].add(reference.fields[0] if reference.fields else "")
 
     ask(roots)
     kept: list[Block] = []

@@ -35,9 +35,10 @@ def written_inputs(graph: Graph) -> list[str]:
 def written_values(blocks: tuple[Block, ...]) -> Iterator[tuple[Call, str, Value | None]]:
     """Walk over the effects that write files: the call, the port, and what names the file."""
     for call in calls_of(blocks):
-        for port, parameter in call.node.parameters.items():
-            if call.node.effect and _is_written(parameter.annotation):
-                yield call, port, call.arguments.get(port)
+        if call.node.effect:
+            for port, parameter in call.node.parameters.items():
+                if _is_written(parameter.annotation):
+                    yield call, port, call.arguments.get(port)
 
 
 def calls_of(blocks: tuple[Block, ...]) -> Iterator[Call]:

@@ -7,7 +7,7 @@ built of their configs alone, loops are walked one step deep, and nothing is sav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -130,18 +130,20 @@ class _Check:
         blocks: tuple[Block, ...],
         values: dict[str, Any],
         times: int,
-        uses: Mapping[int, list[str]],
+        uses: Iterable[Iterable[str]],
     ) -> None:
-        for position, block in enumerate(blocks):
+        for block, done_with in zip(blocks, uses, strict=True):
             if isinstance(block, Loop):
                 values[block.name] = self.loop(block, values, times)
             else:
                 values[block.name] = self.call(block, values, times)
-            for name in uses.get(position, ()):
+            for name in done_with:
                 values.pop(name, None)
 
     def call(self, call: Call, values: Mapping[str, Any], times: int) -> Any:
         """Call a node whether or not its `when` holds, for it may hold at another step."""
+        if self.only is not None and id(call) not in self.only:
+            return UNKNOWN
         arguments = arguments_of(call, values, self.machine)
         arguments.pop("when", None)  # that of several calls in one
         # A device that the graph names would have its weights read.
@@ -150,8 +152,7 @@ class _Check:
             for name, parameter in call.node.parameters.items()
             if parameter.ambient == "device"
         }
-        left_out = self.only is not None and id(call) not in self.only
-        if left_out or not self.fit(call, arguments) or call.node.effect:
+        if not self.fit(call, arguments) or call.node.effect:
             return UNKNOWN
         before, self.meter.peak = self.meter.peak, self.meter.now
         flops = self.meter.flops
@@ -236,7 +237,7 @@ class _Check:
             for key, carry in loop.carry.items()
             if names_in([carry.start]) & self.resting
         }
-        self.blocks(loop.body, values, times * steps, {})
+        self.blocks(loop.body, values, times * steps, [()] * len(loop.body))
         state = {key: value_of(carry.then, values) for key, carry in loop.carry.items()}
         for key, carry in loop.carry.items():
             self.compare_carry(key, start[key], state[key], carry.then, loop.place)

@@ -116,9 +116,7 @@ class _Compiler:
     ) -> list[Run]:
         """Run blocks in turn; what only they need, and is not to be kept, is let go in between."""
         runs: list[Run] = []
-        uses = last_uses_of(blocks, kept)
-        for position, block in enumerate(blocks):
-            done_with = set(uses.get(position, ()))
+        for block, done_with in zip(blocks, last_uses_of(blocks, kept), strict=True):
             if isinstance(block, Loop):
                 at_start = done_with - names_in(_inside(block)) - {block.name}
                 runs.append(self.loop(block, at_start, checkpoint))
@@ -132,7 +130,7 @@ class _Compiler:
         return runs
 
     def letting_go(self, names: Iterable[str]) -> Run:
-        numbers = [self.number(name) for name in names]
+        numbers = [*map(self.number, names)]
 
         def run(slots: Slots) -> None:
             for number in numbers:
@@ -142,50 +140,35 @@ class _Compiler:
 
     def read(self, value: Value) -> Read:
         match value:
-            case Literal():
-                constant = value.value
-                return lambda slots: constant  # noqa: ARG005
             case Reference():
                 return _reading(self.number(value.name), value.fields)
+            case Literal():
+                return _giving(value.value)
             case ListOf():
-                items = [self.read(item) for item in value.items]
-                return lambda slots: [item(slots) for item in items]
+                return _listing([*map(self.read, value.items)])
 
     def call(self, call: Call) -> Run:
         run = self.plain_call(call)
         if call.when is None:
             return run
-        when, number = self.read(call.when), self.number(call.name)
         otherwise = self.read(call.otherwise or Literal(None))
-
-        def run_when(slots: Slots) -> None:
-            if when(slots):
-                run(slots)
-            else:
-                slots[number] = otherwise(slots)
-
-        return run_when
+        return _running_when(self.read(call.when), run, otherwise, self.number(call.name))
 
     def plain_call(self, call: Call) -> Run:
         function, number = call.node.function, self.number(call.name)
         told = self.each_node or call.node.effect or not self.inside
         listen = self.listen if told else None
-        reads = [
-            (name, self.read(value))
-            for name, value in call.arguments.items()
-            if not isinstance(value, Literal)
-        ]
-        constant = supplied(call, self.machine) | {
-            name: value.value
-            for name, value in call.arguments.items()
-            if isinstance(value, Literal)
-        }
-
-        started = NodeStarted(call)
+        constant = supplied(call, self.machine)
+        reads: list[tuple[str, Read]] = []
+        for name, value in call.arguments.items():
+            if isinstance(value, Literal):
+                constant[name] = value.value
+            else:
+                reads.append((name, self.read(value)))
 
         def run(slots: Slots) -> None:
             if listen:
-                listen(started)
+                listen(NodeStarted(call))
             arguments = constant.copy()
             try:
                 for name, read in reads:
@@ -320,6 +303,26 @@ class _Compiler:
 
 def _keeping(keep: Keep, block: Block, number: int) -> Run:
     return lambda slots: keep(block, slots[number])
+
+
+# These closures have functions of their own: what a closure holds takes a cell in every call of the
+# function around it, also where the closure is not made.
+def _giving(constant: Any) -> Read:
+    return lambda slots: constant  # noqa: ARG005
+
+
+def _listing(items: list[Read]) -> Read:
+    return lambda slots: [item(slots) for item in items]
+
+
+def _running_when(when: Read, run: Run, otherwise: Read, number: int) -> Run:
+    def run_when(slots: Slots) -> None:
+        if when(slots):
+            run(slots)
+        else:
+            slots[number] = otherwise(slots)
+
+    return run_when
 
 
 def _reading(number: int, fields: tuple[str, ...]) -> Read:

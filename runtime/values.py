@@ -75,21 +75,20 @@ def common_length(loop: Loop, sequences: Mapping[str, Sequence[Any]]) -> int:
 
 def names_in(values: Iterable[Value]) -> set[str]:
     """Collect the names that values refer to."""
-    return {found.name for value in values for found in references(value)}
+    return {found.name for found in references(values)}
 
 
-def last_uses(graph: Graph) -> dict[int, list[str]]:
-    """Say which names no block after a position needs."""
+def last_uses(graph: Graph) -> list[set[str]]:
+    """Say for each block which names no block after it needs."""
     return last_uses_of(graph.blocks, names_in(graph.outputs.values()))
 
 
-def last_uses_of(blocks: Iterable[Block], kept: set[str]) -> dict[int, list[str]]:
-    """Say which names, but for those to be kept, no block after a position needs."""
-    last: dict[str, int] = {}
-    for position, block in enumerate(blocks):
-        last |= dict.fromkeys((block.name, *names_in(values_of(block))), position)
-    uses: dict[int, list[str]] = {}
-    for name, position in last.items():
-        if name not in kept:
-            uses.setdefault(position, []).append(name)
-    return uses
+def last_uses_of(blocks: Sequence[Block], kept: set[str]) -> list[set[str]]:
+    """Say for each block which names, but for those to be kept, no block after it needs."""
+    later, uses = set(kept), list[set[str]]()
+    for block in reversed(blocks):
+        names = names_in(values_of(block))
+        names.add(block.name)
+        uses.append(names - later)
+        later |= names
+    return uses[::-1]

@@ -240,6 +240,17 @@ outputs: {sum: $loop.sum}
     assert values == ([2, 3, 3, 5, 5] if each_node else [2, 3, 5])
 
 
+def test_where_nobody_listens_no_event_is_made_of_a_node(monkeypatch):
+    made = []
+    for sort in (NodeStarted, NodeFinished):
+        monkeypatch.setattr(f"runtime.evaluate.{sort.__name__}", lambda *facts: made.append(facts))
+    graph = load_text(LOOP, "graph.yaml", registry)
+    Session("cpu", "float32", each_node=True)(graph)
+    assert not made
+    Session("cpu", "float32", lambda _: None, each_node=True)(graph)
+    assert made
+
+
 def test_inputs_are_checked_before_anything_runs():
     events = []
     session = Session("cpu", "float32", events.append)

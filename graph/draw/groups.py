@@ -35,9 +35,8 @@ def _stay_in_order(blocks: Sequence[Block], groups: Mapping[str, str]) -> bool:
     graph: nx.DiGraph[str] = nx.DiGraph()
     for block in blocks:
         here = groups.get(block.name, block.name)
-        for value in values_of(block):
-            for reference in references(value):
-                there = groups.get(reference.name, reference.name)
-                if reference.name in names and there != here:
-                    graph.add_edge(there, here)
+        for reference in references(values_of(block)):
+            there = groups.get(reference.name, reference.name)
+            if reference.name in names and there != here:
+                graph.add_edge(there, here)
     return nx.is_directed_acyclic_graph(graph)

@@ -65,11 +65,11 @@ def _parts(block: Block, keys: Mapping[str, Key], inputs: Mapping[str, Any], fil
         parts["its code"] = str(code_of(block.node))
         parts |= libraries_of(block.node)
         for name, value in block.arguments.items():
-            whose = ", ".join(f"'{found.name}'" for found in references(value))
+            whose = ", ".join(f"'{found.name}'" for found in references([value]))
             parts[f"`{name}` ({whose})" if whose else f"`{name}`"] = _told(value, keys)
     else:
         parts["its body"] = hashlib.sha256(_shape(block).encode()).hexdigest()
-        named = (found.name for value in values_of(block) for found in references(value))
+        named = (found.name for found in references(values_of(block)))
         for name in dict.fromkeys(named):  # in the order of the graph
             if name in keys:
                 parts[f"'{name}'"] = keys[name].hex()

@@ -1,6 +1,6 @@
 """Networks that loops call are compiled, in front of the first such loop."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -38,7 +38,7 @@ def compile_networks(graph: Graph) -> Graph:
 
     for block in graph.blocks:
         if isinstance(block, Loop):
-            for reference in _named_in(block.body):
+            for reference in references(value for it in block.body for value in values_of(it)):
                 path = (reference.name, *reference.fields)
                 if path not in made and _holds_networks(_annotation(path, annotations)):
                     call = _compiling(reference, block.place)
@@ -48,12 +48,6 @@ def compile_networks(graph: Graph) -> Graph:
         annotations[block.name] = block.result
         blocks.append(block)
     return replace(graph, blocks=tuple(blocks))
-
-
-def _named_in(blocks: tuple[Block, ...]) -> Iterator[Reference]:
-    for block in blocks:
-        for value in values_of(block):
-            yield from references(value)
 
 
 def _compiling(reference: Reference, place: Place) -> Call:

@@ -17,7 +17,7 @@ def run_late(graph: Graph) -> Graph:
     """
     position = {block.name: number for number, block in enumerate(graph.blocks)}
     needs = [
-        sorted(position[name] for name in names_in(values_of(block)) & position.keys())
+        sorted([position[name] for name in names_in(values_of(block)) if name in position])
         for block in graph.blocks
     ]
     roots = [number for number, block in enumerate(graph.blocks) if has_effect(block)]
@@ -27,19 +27,18 @@ def run_late(graph: Graph) -> Graph:
         for number in needed:
             users[number].append(user)
     order: dict[int, Block] = {}
-    # No recursion, which a long graph would exhaust: a block comes back once its needs are met.
-    ahead = [(number, False) for number in reversed(roots)]
+    # No recursion, which a long graph would exhaust: a block's number comes back, as ~number, once
+    # its needs are met.
+    ahead = roots[::-1]
     while ahead:
-        number, ready = ahead.pop()
-        if number in order:
-            continue
-        if ready:
-            order[number] = graph.blocks[number]
-        else:
+        number = ahead.pop()
+        if number < 0:
+            order.setdefault(~number, graph.blocks[~number])
+        elif number not in order:
             needed = needs[number]
             if len(needed) > 1:
                 needed = sorted(needed, key=lambda other: _left_behind(other, needs, users))
-            ahead += [(number, True), *((other, False) for other in reversed(needed))]
+            ahead += [~number, *reversed(needed)]
     return replace(graph, blocks=tuple(order.values()))
 
 

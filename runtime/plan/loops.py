@@ -16,7 +16,7 @@ def merge_loops(graph: Graph) -> Graph:
     it where the calls in them can become one, as those of two runs of one graph.
     """
     values = chain(graph.outputs.values(), *map(values_of, graph.blocks))
-    whole = {found.name for value in values for found in references(value) if not found.fields}
+    whole = {found.name for found in references(values) if not found.fields}
     renamed = _Renamed(whole)
     return with_blocks(graph, _merged(graph.blocks, renamed), renamed)
 

@@ -17,9 +17,7 @@ def settle(graph: Graph) -> Graph:
     """
     if not any(map(_may_settle, _calls(graph.blocks))):
         return graph
-    fielded = {
-        found.name for value in _values(graph) for found in references(value) if found.fields
-    }
+    fielded = {found.name for found in references(_values(graph)) if found.fields}
     settled: dict[str, Value] = {}
     change = substituting(settled)
 

@@ -34,13 +34,7 @@ def _share(blocks: tuple[Block, ...], shared: dict[str, Value]) -> tuple[Block, 
 
 def _outline(call: Call) -> Hashable:
     """Give what equal calls have in common and can be hashed, which literals often cannot."""
-    return call.node.name, tuple((name, _named(value)) for name, value in call.arguments.items())
-
-
-def _named(value: Value) -> Hashable:
-    if isinstance(value, Reference):
-        return value.name, value.fields
-    return tuple((found.name, found.fields) for found in references(value))
+    return call.node.name, *[(it.name, it.fields) for it in references(call.arguments.values())]
 
 
 def _equal(one: Call, other: Call) -> bool:

@@ -17,11 +17,11 @@ from graph import (
     Literal,
     Loop,
     prune,
-    references,
     values_of,
 )
 
 from ..content.files import Files, readers
+from ..values import names_in
 from .compare import changes, wiring, written
 from .record import file_facts, own_libraries, own_nodes
 
@@ -119,8 +119,7 @@ def refuse_others(graph: Graph, inputs: Mapping[str, Any], lock: Lock) -> None:
 
 def deciding_inputs(graph: Graph) -> list[str]:
     """Name the inputs on which it hangs which files a graph reads."""
-    values = (value for call in readers(graph.blocks) for value in values_of(call))
-    names = {found.name for value in values for found in references(value)}
+    names = names_in(value for call in readers(graph.blocks) for value in values_of(call))
     return [name for name in graph.inputs if name in names]
 
 

@@ -19,12 +19,12 @@ from graph import (
     calls_of,
     load_bundle,
     node_types,
-    references,
     values_of,
 )
 
 from ..plan.known import fill_in
 from ..session import Session
+from ..values import names_in
 from .compare import FileFact, Recorded
 from .lock import REVISION, pinned
 
@@ -131,5 +131,5 @@ def _needed(blocks: tuple[Block, ...]) -> set[str]:
             names |= _needed(block.body)
             block = replace(block, body=())
         if isinstance(block, Loop) or not block.node.effect:
-            names |= {found.name for value in values_of(block) for found in references(value)}
+            names |= names_in(values_of(block))
     return names

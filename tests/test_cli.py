@@ -188,6 +188,17 @@ def test_a_picture(tmp_path, capsys):
     assert [path.name for path in output.parent.iterdir()] == ["emoji.png"]
 
 
+def test_a_list_of_prompts_is_one_for_each_picture(tmp_path):
+    words = ["emoji", "steps=1", "--dtype", "float32", "--device", "cpu"]
+    both = ['prompt=["a cat", "a lion"]', "count=2", f"output={tmp_path / 'both.png'}"]
+    assert main([*words, *both]) == 0
+    same = ["prompt=a cat", "count=2", f"output={tmp_path / 'same.png'}"]
+    assert main([*words, *same]) == 0
+    pixels = {path.name: Image.open(path).tobytes() for path in tmp_path.iterdir()}
+    assert pixels["both-0.png"] == pixels["same-0.png"]
+    assert pixels["both-1.png"] != pixels["same-1.png"]
+
+
 def test_an_offline_graph_without_its_checkpoint_fails_in_one_line(tmp_path, capsys):
     output = tmp_path / "cat.png"
     assert main(["ddpm", "--offline", f"output={output}"]) == 1

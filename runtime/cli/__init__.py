@@ -37,7 +37,7 @@ usage: run-graph GRAPH [name=value ...]    run a graph with these inputs
        run-graph GRAPH --help              show what a graph does and what it takes
 
 GRAPH is a file, or the name of a graph that comes with run-graph. Inputs that take text or a list,
-as prompts do, take the list as JSON: prompt='["a fox", "a lion"]' draws both in one run.
+as prompts do, take the list as JSON, one for each picture: prompt='["a fox", "a lion"]' count=2
 
        --device DEVICE  cpu, cuda, cuda:1, mps; auto: the fastest there is
        --dtype DTYPE    float32, bfloat16, float16; auto: the fastest sound one

@@ -25,10 +25,9 @@ def misfit_of(
     so = f"\n  so {_who(block)} failed: {type(error).__name__}: {error}"
     given = block.arguments if isinstance(block, Call) else block.sequences
     blocks = dict(_by_name(plan.blocks))
-    for value in given.values():
-        for reference in references(value):
-            for maker, wrong in _wrong_makers(reference, blocks, values):
-                return Misfit(maker.place, f"{_who(maker)}: what it gives must {wrong}{so}")
+    for reference in references(given.values()):
+        for maker, wrong in _wrong_makers(reference, blocks, values):
+            return Misfit(maker.place, f"{_who(maker)}: what it gives must {wrong}{so}")
     if isinstance(block, Call):
         ports = block.node.parameters
         for name in [name for name in given if name in arguments and name in ports]:

@@ -16,7 +16,7 @@ from nodes.image import (
     to_image,
     to_sample,
 )
-from nodes.kinds import Schedule, State
+from nodes.kinds import Schedule, State, Step
 from nodes.latents import (
     batch_latents,
     composite_latents,
@@ -48,7 +48,7 @@ from nodes.tiles import blend_tiles, cut_tiles
 
 def plan(name="euler", **options):
     table = make_table({"_class_name": "EulerDiscreteScheduler"}, name, 4, **options)
-    return Schedule(table, tuple(table.rows()))
+    return Schedule(table, tuple(Step(row.timestep, row) for row in table.rows()))
 
 
 def square(size=9, low=3, high=6):

@@ -80,10 +80,12 @@ def test_only_what_is_not_in_the_cache_is_asked_for(file, monkeypatch):
 
 
 @on_linux
-def test_what_is_probed_is_the_last_byte_of_a_piece(file, monkeypatch):
+def test_where_some_pieces_are_in_the_cache_the_others_are_not_probed(file, monkeypatch):
     probed = []
-    monkeypatch.setattr(os, "preadv", lambda *given: probed.append(given[2]))
-    page_cache.bring(file, [0, 3])
+    monkeypatch.setattr(page_cache, "SOME", 2)
+    monkeypatch.setattr(os, "preadv", lambda *given: probed.append(given[2]) or 1)
+    page_cache.bring(file, [0, 1, 3])
+    # Of a piece it is the last byte.
     assert probed == [PIECE - 1, 3 * PIECE + 4]
 
 

@@ -1,7 +1,7 @@
 """Tensors come from disk before they are asked for, while other work is done."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -10,6 +10,8 @@ from .component import StoredTensor
 
 PIECE = 2**20
 """Bytes asked for at once: Linux cuts what is longer than a disk's longest request, 1.25 MB."""
+SOME = 32
+"""So many pieces of a file tell whether it is in the cache."""
 
 
 def read_ahead(tensors: Iterable[StoredTensor]) -> None:
@@ -33,23 +35,31 @@ def pieces_of(tensors: Iterable[StoredTensor]) -> dict[Path, list[int]]:
     return {file: sorted(found) for file, found in pieces.items() if found}
 
 
-def bring(file: Path, pieces: Iterable[int]) -> None:
+def bring(file: Path, pieces: Sequence[int]) -> None:
     """Ask for the pieces of a file that are not in the system's cache; waits for none of them.
 
-    Raises OSError for a file that cannot be opened or asked for.
+    Where all of some pieces are there it takes the others to be, too: each probe holds up the
+    thread that loads. Raises OSError for a file that cannot be opened or asked for.
     """
     with file.open("rb", buffering=0) as stream:
         number, size = stream.fileno(), os.fstat(stream.fileno()).st_size
-        for piece in pieces:
+
+        def is_there(piece: int) -> bool:
             # The last byte: the page of the first may have come with the piece before.
             last = min((piece + 1) * PIECE, size) - 1
             try:
-                os.preadv(number, [bytearray(1)], last, os.RWF_NOWAIT)
-            except OSError:  # it is not there, or the file system does not tell
+                return os.preadv(number, [bytearray(1)], last, os.RWF_NOWAIT) > 0
+            except OSError:  # it is not, or the file system does not tell
+                return False
+
+        if all(map(is_there, pieces[:: -(-len(pieces) // SOME)])):
+            return
+        for piece in pieces:
+            if not is_there(piece):
                 os.posix_fadvise(number, piece * PIECE, PIECE, os.POSIX_FADV_WILLNEED)
 
 
-def _bring_all(wanted: Mapping[Path, Iterable[int]]) -> None:
+def _bring_all(wanted: Mapping[Path, Sequence[int]]) -> None:
     for file, pieces in wanted.items():
         with suppress(OSError):  # whoever reads it says it better
             bring(file, pieces)
